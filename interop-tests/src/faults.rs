@@ -1,0 +1,1 @@
+//! Assemblies with one rule broken.

@@ -1,0 +1,3 @@
+//! The `suora-interop` program.
+
+fn main() {}

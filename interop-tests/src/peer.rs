@@ -1,0 +1,1 @@
+//! Drives a node or relay.

@@ -1,0 +1,1 @@
+//! Real engines and hub on a virtual clock.

@@ -1,0 +1,1 @@
+//! Descriptors from files and the web.

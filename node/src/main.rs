@@ -1,0 +1,3 @@
+//! The `suora` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Threads, slots and mailboxes.

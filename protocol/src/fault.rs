@@ -1,0 +1,1 @@
+//! Whose fault it is, and the code it closes with.

@@ -1,0 +1,1 @@
+//! Keys and the names made of them.

@@ -1,0 +1,1 @@
+//! Every bound of the protocol in one table.

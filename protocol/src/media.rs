@@ -1,0 +1,1 @@
+//! Sound and picture on the wire.

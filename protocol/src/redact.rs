@@ -1,0 +1,1 @@
+//! People stay out of logs.

@@ -1,0 +1,1 @@
+//! Instants that die with the process, timestamps that outlive it.

@@ -1,0 +1,1 @@
+//! UTC that never steps back.

@@ -1,0 +1,3 @@
+//! The `suora-relay` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Behaviours seen from outside the crate.
