@@ -1,1 +1,68 @@
-//! Every bound of the protocol in one table.
+//! Every bound of the protocol, in one table (`spec/registries.md`, section 5).
+
+use std::time::Duration;
+
+/// Longest control message, in bytes, without its length prefix.
+pub const MESSAGE_MAX: usize = 65_536;
+/// Longest signed document, in bytes.
+pub const DOCUMENT_MAX: usize = 49_152;
+/// Deepest nesting of CBOR items.
+pub const CBOR_DEPTH_MAX: usize = 8;
+/// Most addresses in an invite.
+pub const ADDRESSES_MAX: usize = 8;
+/// Longest chat text, in bytes of UTF-8.
+pub const CHAT_MAX: usize = 4_000;
+/// Longest name or free text in a message, in bytes.
+pub const TEXT_MAX: usize = 256;
+/// How long an offer waits for the officer's answer.
+pub const OFFER: Duration = Duration::from_secs(30);
+/// How long a ticket outlives its owner's link.
+pub const GRACE: Duration = Duration::from_secs(120);
+/// From invite to welcome; after this the invite is dead.
+pub const INVITE_WELCOME: Duration = Duration::from_secs(10);
+/// A session that heard nothing for this long has ended.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// QUIC keep-alive interval.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Heartbeat of a node on its desk stream.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A desk stream without any message for this long is dead.
+pub const LINK_SILENCE: Duration = Duration::from_secs(20);
+/// Clock tolerance for the validity of documents.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+/// Longest validity of a descriptor.
+pub const DESCRIPTOR_DAYS_MAX: i64 = 30;
+/// Longest validity of a credential.
+pub const CREDENTIAL_DAYS_MAX: i64 = 30;
+/// Validity of an invite.
+pub const INVITE_VALID: Duration = Duration::from_secs(120);
+/// Clock exchanges at the start of a session.
+pub const CLOCK_BURST: u32 = 5;
+/// Interval of later clock exchanges.
+pub const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest RTP or RTCP packet in a datagram, in bytes.
+pub const DATAGRAM_MAX: usize = 1_100;
+/// Longest encoded frame, in bytes.
+pub const FRAME_MAX: usize = 1_048_576;
+/// Most NAL units of one frame.
+pub const NALS_MAX: usize = 64;
+/// Most open frame streams of one track.
+pub const FRAME_STREAMS_MAX: usize = 8;
+/// A frame that is older than this when its bytes could leave is reset.
+pub const FRAME_STALE: Duration = Duration::from_millis(400);
+/// Most packets that one arrival report covers on a flow.
+pub const REPORT_PACKETS_MAX: usize = 256;
+/// Interval of arrival reports.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(80);
+/// The sender's beat, at which bytes are handed to QUIC.
+pub const BEAT: Duration = Duration::from_millis(5);
+/// Most people waiting at one desk.
+pub const QUEUE_MAX: usize = 10_000;
+/// Most officers attending at one desk.
+pub const OFFICERS_MAX: usize = 1_000;
+/// Messages a second that a link may send on average.
+pub const LINK_RATE: u32 = 20;
+/// Messages that a link may send at once.
+pub const LINK_BURST: u32 = 60;
+/// Longest frame of sound, in samples at 48 kHz.
+pub const SOUND_FRAME: usize = 960;

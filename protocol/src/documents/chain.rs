@@ -1,0 +1,342 @@
+//! The one chain: root → descriptor → issuing key → credential → invite → hello →
+//! welcome (`spec/documents.md`, section 6). Each step takes what the step before
+//! verified; each refusal has its own code. The form of the envelope is judged
+//! before the signature, the signature before anything that the document says.
+
+use super::credential::{Credential, Role};
+use super::descriptor::{Descriptor, KeyUse};
+use super::desk::DeskId;
+use super::hello::{Hello, Welcome};
+use super::invite::{Challenge, Invite, TicketId};
+use super::{Signed, Verified, open};
+use crate::fault::{Code, Fault};
+use crate::identity::{AgencyId, Hash, PeerId};
+use crate::limits;
+use crate::time::Timestamp;
+
+/// The ALPN of native ends.
+pub const ALPN: &str = "suora/1";
+
+fn refuse(code: Code, detail: &str) -> Fault {
+    Fault::new(code).with(detail)
+}
+
+fn in_time(what: &str, from: Timestamp, until: Timestamp, now: Timestamp) -> Result<(), Fault> {
+    if now + limits::CLOCK_TOLERANCE < from {
+        return Err(refuse(Code::NotYetValid, what));
+    }
+    if now - limits::CLOCK_TOLERANCE > until {
+        return Err(refuse(Code::Expired, what));
+    }
+    Ok(())
+}
+
+const DAY: i64 = 86_400_000_000;
+
+/// Verifies a descriptor under a trusted root id, and against the one known so far.
+pub fn descriptor(
+    signed: &Signed<Descriptor>,
+    root: &AgencyId,
+    now: Timestamp,
+    known: Option<&Verified<Descriptor>>,
+) -> Result<Verified<Descriptor>, Fault> {
+    let opened = open(signed)?;
+    // The root key travels in the descriptor; the id that the person trusts names it.
+    let claimed: Descriptor = opened
+        .peek()
+        .map_err(|_| refuse(Code::BadSignature, "descriptor"))?;
+    let signer = PeerId::checked(*claimed.root.as_bytes())
+        .map_err(|_| refuse(Code::BadSignature, "descriptor"))?;
+    let verified = opened.verify(signed, &signer)?;
+    if AgencyId::of_root(&signer) != *root || verified.agency != *root {
+        return Err(refuse(Code::WrongAgency, "descriptor"));
+    }
+    if verified.not_after.micros_since(verified.issued_at) > limits::DESCRIPTOR_DAYS_MAX * DAY {
+        return Err(refuse(
+            Code::Malformed,
+            "descriptor: valid for more than 30 days",
+        ));
+    }
+    in_time("descriptor", verified.issued_at, verified.not_after, now)?;
+    if let Some(known) = known {
+        if verified.sequence < known.sequence {
+            return Err(refuse(Code::LowerSequence, "descriptor"));
+        }
+        if verified.sequence == known.sequence && verified.hash() != known.hash() {
+            return Err(refuse(
+                Code::Equivocation,
+                "two descriptors of one sequence",
+            ));
+        }
+    }
+    Ok(verified)
+}
+
+/// Verifies a descriptor that a person trusts as given (a file): its own root signs it.
+pub fn descriptor_as_given(
+    signed: &Signed<Descriptor>,
+    now: Timestamp,
+) -> Result<Verified<Descriptor>, Fault> {
+    let claimed: Descriptor = open(signed)?.peek()?;
+    descriptor(signed, &AgencyId::of_root(&claimed.root), now, None)
+}
+
+/// Verifies a credential under the agency's descriptor.
+pub fn credential(
+    signed: &Signed<Credential>,
+    descriptor: &Verified<Descriptor>,
+    now: Timestamp,
+) -> Result<Verified<Credential>, Fault> {
+    let opened = open(signed)?;
+    let payload_key = opened.peek::<Credential>().map(|claimed| claimed.key);
+    // The id is a hint only: an unknown or broken one is tried under every issuing key.
+    let keys = descriptor
+        .keys
+        .iter()
+        .filter(|key| key.use_ == KeyUse::Issuing);
+    let hinted = payload_key
+        .ok()
+        .and_then(|id| descriptor.keys.iter().find(|key| key.id == id));
+    let key = match hinted {
+        Some(key) if key.use_ == KeyUse::Issuing => key,
+        Some(_) => return Err(refuse(Code::WrongSigner, "credential: not an issuing key")),
+        None => keys.into_iter().next().ok_or_else(|| {
+            refuse(
+                Code::WrongSigner,
+                "credential: the agency has no issuing key",
+            )
+        })?,
+    };
+    let verified = opened.verify(signed, &key.key)?;
+    if verified.key != key.id {
+        return Err(refuse(Code::WrongSigner, "credential"));
+    }
+    if verified.agency != descriptor.agency {
+        return Err(refuse(Code::WrongAgency, "credential"));
+    }
+    if verified.role == Role::Citizen || verified.name.len() > limits::TEXT_MAX {
+        return Err(refuse(Code::WrongRole, "credential"));
+    }
+    if descriptor.revoked.contains(&verified.peer) {
+        return Err(refuse(Code::Revoked, "credential"));
+    }
+    if verified.not_after.micros_since(verified.not_before) > limits::CREDENTIAL_DAYS_MAX * DAY {
+        return Err(refuse(
+            Code::Malformed,
+            "credential: valid for more than 30 days",
+        ));
+    }
+    in_time("credential", verified.not_before, verified.not_after, now)?;
+    in_time("issuing key", Timestamp::default(), key.not_after, now)?;
+    PeerId::checked(*verified.peer.as_bytes())?;
+    Ok(verified)
+}
+
+/// Verifies that a credential lets `peer` serve `desk` as an officer.
+pub fn officer(
+    signed: &Signed<Credential>,
+    descriptor: &Verified<Descriptor>,
+    peer: &PeerId,
+    desk: &DeskId,
+    now: Timestamp,
+) -> Result<Verified<Credential>, Fault> {
+    let credential = credential(signed, descriptor, now)?;
+    if credential.peer != *peer {
+        return Err(refuse(Code::WrongSigner, "credential of another node"));
+    }
+    if credential.role != Role::Officer {
+        return Err(refuse(Code::WrongRole, "credential"));
+    }
+    if !credential.desks.contains(desk) {
+        return Err(refuse(Code::WrongDesk, "credential"));
+    }
+    Ok(credential)
+}
+
+/// What a guest waits for when an invite comes.
+#[derive(Clone, Debug)]
+pub struct InviteExpected {
+    /// The desk that the guest joined.
+    pub desk: DeskId,
+    /// The guest's ticket.
+    pub ticket: TicketId,
+    /// The guest's key at this agency.
+    pub guest: PeerId,
+    /// The challenge of the guest's join.
+    pub challenge: Challenge,
+}
+
+/// A verified invite and the credential inside.
+#[derive(Clone, Debug)]
+pub struct Invited {
+    /// The invite.
+    pub invite: Verified<Invite>,
+    /// The host's credential.
+    pub credential: Verified<Credential>,
+}
+
+impl Invited {
+    /// The host's node.
+    pub fn host(&self) -> PeerId {
+        self.credential.peer
+    }
+}
+
+fn invite_under(
+    signed: &Signed<Invite>,
+    descriptor: &Verified<Descriptor>,
+    now: Timestamp,
+) -> Result<Invited, Fault> {
+    let opened = open(signed)?;
+    // The credential inside names the key; a payload that does not even parse cannot be told from a bad signature.
+    let claimed: Invite = opened
+        .peek()
+        .map_err(|_| refuse(Code::BadSignature, "invite"))?;
+    if claimed.credential.is_empty() {
+        return Err(refuse(Code::NoCredential, "the officer shows none"));
+    }
+    let inner = Signed::from_bytes(claimed.credential)?;
+    let host = match credential(&inner, descriptor, now) {
+        Ok(host) => host,
+        // A changed byte inside the signed payload is the invite's bad signature, unless the invite was signed so.
+        Err(fault) => {
+            let claimed: Credential = open(&inner)
+                .and_then(|inner| inner.peek())
+                .map_err(|_| refuse(Code::BadSignature, "invite"))?;
+            opened.verify(signed, &claimed.peer)?;
+            return Err(fault);
+        }
+    };
+    let invite = opened.verify(signed, &host.peer)?;
+    in_time("invite", invite.issued_at, invite.not_after, now)?;
+    if invite.agency != descriptor.agency {
+        return Err(refuse(Code::WrongAgency, "invite"));
+    }
+    if host.role != Role::Officer {
+        return Err(refuse(Code::WrongRole, "invite"));
+    }
+    if !host.desks.contains(&invite.desk) {
+        return Err(refuse(
+            Code::WrongDesk,
+            "the officer's credential is of another desk",
+        ));
+    }
+    if invite.addresses.len() > limits::ADDRESSES_MAX {
+        return Err(refuse(Code::TooLarge, "invite: more than 8 addresses"));
+    }
+    if invite.descriptor.sequence == descriptor.sequence
+        && invite.descriptor.hash != descriptor.hash()
+    {
+        return Err(refuse(
+            Code::Equivocation,
+            "the officer holds another descriptor of the same sequence",
+        ));
+    }
+    Ok(Invited {
+        invite,
+        credential: host,
+    })
+}
+
+/// Verifies an invite that a guest received while it waits for one.
+pub fn invite(
+    signed: &Signed<Invite>,
+    descriptor: &Verified<Descriptor>,
+    expected: &InviteExpected,
+    now: Timestamp,
+) -> Result<Invited, Fault> {
+    let invited = invite_under(signed, descriptor, now)?;
+    let invite = &invited.invite;
+    if invite.desk != expected.desk {
+        return Err(refuse(Code::WrongDesk, "invite"));
+    }
+    if invite.ticket != expected.ticket {
+        return Err(refuse(Code::WrongTicket, "invite"));
+    }
+    if invite.guest != expected.guest {
+        return Err(refuse(Code::WrongGuest, "invite"));
+    }
+    if invite.challenge != expected.challenge {
+        return Err(refuse(Code::WrongChallenge, "invite"));
+    }
+    if invite.role != Role::Citizen {
+        return Err(refuse(Code::WrongRole, "invite"));
+    }
+    if !invite.versions.iter().any(|version| version == ALPN) {
+        return Err(refuse(Code::WrongVersion, "invite"));
+    }
+    let policy = descriptor
+        .desk(&invite.desk)
+        .ok_or_else(|| refuse(Code::UnknownDesk, "invite"))?;
+    if policy.require_pq && !invite.require_pq {
+        return Err(refuse(
+            Code::PostQuantumRequired,
+            "the invite drops the desk's demand",
+        ));
+    }
+    if policy.address_policy != invite.address_policy {
+        return Err(refuse(
+            Code::ProtocolViolation,
+            "the invite has another address policy than the desk",
+        ));
+    }
+    Ok(invited)
+}
+
+/// Verifies the host's own invite, just signed, as its guest will.
+pub fn own_invite(
+    signed: &Signed<Invite>,
+    descriptor: &Verified<Descriptor>,
+    now: Timestamp,
+) -> Result<Invited, Fault> {
+    invite_under(signed, descriptor, now)
+}
+
+/// Verifies a guest's hello on a connection with this binding and ALPN.
+pub fn hello(
+    signed: &Signed<Hello>,
+    invited: &Invited,
+    binding: &Hash,
+    alpn: &str,
+    descriptor: &Verified<Descriptor>,
+) -> Result<Verified<Hello>, Fault> {
+    let hello = open(signed)?.verify(signed, &invited.invite.guest)?;
+    if hello.invite != invited.invite.hash() {
+        return Err(refuse(Code::WrongInvite, "hello"));
+    }
+    if hello.binding != *binding {
+        return Err(refuse(Code::WrongBinding, "hello"));
+    }
+    if hello.alpn != alpn {
+        return Err(refuse(Code::WrongVersion, "hello"));
+    }
+    if hello.descriptor.sequence == descriptor.sequence
+        && hello.descriptor.hash != descriptor.hash()
+    {
+        return Err(refuse(
+            Code::Equivocation,
+            "the guest holds another descriptor of the same sequence",
+        ));
+    }
+    Ok(hello)
+}
+
+/// Verifies the host's welcome in answer to `hello`.
+pub fn welcome(
+    signed: &Signed<Welcome>,
+    invited: &Invited,
+    hello: &Hash,
+    binding: &Hash,
+) -> Result<Verified<Welcome>, Fault> {
+    let welcome = open(signed)?.verify(signed, &invited.host())?;
+    if welcome.invite != invited.invite.hash() {
+        return Err(refuse(Code::WrongInvite, "welcome"));
+    }
+    if welcome.binding != *binding {
+        return Err(refuse(Code::WrongBinding, "welcome"));
+    }
+    if welcome.hello != *hello {
+        return Err(refuse(Code::WrongInvite, "welcome to another hello"));
+    }
+    Ok(welcome)
+}

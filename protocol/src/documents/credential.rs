@@ -1,0 +1,69 @@
+//! A credential: the agency says that this peer id may act as … until …
+//! (`spec/documents.md`, section 5).
+
+use serde::{Deserialize, Serialize};
+
+use super::desk::DeskId;
+use super::{Document, secs};
+use crate::identity::{AgencyId, PeerId};
+use crate::time::Timestamp;
+
+/// What somebody may act as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Asks.
+    Citizen,
+    /// Serves for the agency.
+    Officer,
+    /// Interprets.
+    Interpreter,
+    /// Acts for the citizen by law.
+    Guardian,
+    /// Advises.
+    Expert,
+    /// Serves beside the officer.
+    Colleague,
+}
+
+/// This peer id may act in this role at these desks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Credential {
+    /// The agency that says so.
+    pub agency: AgencyId,
+    /// Whom it speaks of.
+    pub peer: PeerId,
+    /// The role.
+    pub role: Role,
+    /// At which desks.
+    pub desks: Vec<DeskId>,
+    /// The name that citizens see.
+    pub name: String,
+    /// The id of the issuing key, in the descriptor.
+    pub key: String,
+    /// When it was signed.
+    #[serde(with = "secs")]
+    pub issued_at: Timestamp,
+    /// From when.
+    #[serde(with = "secs")]
+    pub not_before: Timestamp,
+    /// Until when; 30 days after `not_before` at most.
+    #[serde(with = "secs")]
+    pub not_after: Timestamp,
+}
+
+impl Document for Credential {
+    const KIND: &'static str = "credential";
+    const KEYS: &'static [&'static str] = &[
+        "agency",
+        "peer",
+        "role",
+        "desks",
+        "name",
+        "key",
+        "issued_at",
+        "not_before",
+        "not_after",
+        "critical",
+    ];
+}

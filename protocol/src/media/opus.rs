@@ -1,0 +1,38 @@
+//! Opus packets (RFC 7587; `spec/media.md`, section 6): one packet of 20 ms each,
+//! mono, at an RTP clock of 48 kHz whatever the coded bandwidth.
+
+/// The duration of a packet in samples at 48 kHz, from its table of contents
+/// (RFC 6716, section 3.1); `None` for a packet that no decoder takes.
+pub fn samples(packet: &[u8]) -> Option<u32> {
+    let toc = *packet.first()?;
+    let config = toc >> 3;
+    let frame = match config {
+        0..=11 => [480, 960, 1_920, 2_880]
+            .get(usize::from(config & 3))
+            .copied()?,
+        12..=15 => [480, 960].get(usize::from(config & 1)).copied()?,
+        _ => [120, 240, 480, 960].get(usize::from(config & 3)).copied()?,
+    };
+    let count = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(packet.get(1)? & 0x3f),
+    };
+    let samples = frame * count;
+    (1..=5_760).contains(&samples).then_some(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: SUORA-MED-006
+    #[test]
+    fn the_table_of_contents_gives_the_duration() {
+        assert_eq!(samples(&[0x78, 1, 2]), Some(960));
+        assert_eq!(samples(&[0x08]), Some(960));
+        assert_eq!(samples(&[0xf8]), Some(960));
+        assert_eq!(samples(&[0x03, 0x3f]), None);
+        assert_eq!(samples(&[]), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! When a picture is due (`spec/media.md`, section 8): lips go with the voice. The voice
+//! waits in its jitter buffer; a picture waits as long as the voice that was captured
+//! with it, and never longer than [`HOLD_MAX`]. Both capture times are of the sender's
+//! clock, so the two clocks of the ends need not agree.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::EncodedFrame;
+use crate::time::{Now, Timestamp};
+
+/// The longest that a picture waits for the voice.
+pub const HOLD_MAX: Duration = Duration::from_millis(400);
+/// Most pictures that wait.
+const HELD_MAX: usize = 32;
+/// The voice of so long ago no longer tells when a picture is due.
+const VOICE_AGE: Duration = Duration::from_millis(500);
+
+/// A picture to decode now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Due {
+    /// The picture.
+    pub frame: EncodedFrame,
+    /// Whether to show it: false when a later one is due as well.
+    pub show: bool,
+}
+
+/// Decides when pictures are due.
+#[derive(Debug, Default)]
+pub struct Playout {
+    held: VecDeque<(Instant, EncodedFrame)>,
+    /// Smoothed "played − captured" of the voice, in microseconds, and when it was last fed.
+    voice: Option<(i64, Instant)>,
+}
+
+impl Playout {
+    /// Nothing waits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The sink plays the sound that was captured at `captured` from now on.
+    pub fn voice(&mut self, now: Now, captured: Timestamp) {
+        let delay = now.utc.micros_since(captured);
+        let smoothed = match self.voice {
+            Some((last, at))
+                if now.mono.saturating_duration_since(at) < VOICE_AGE
+                    && (delay - last).abs() < 100_000 =>
+            {
+                last + (delay - last) / 8
+            }
+            _ => delay,
+        };
+        self.voice = Some((smoothed, now.mono));
+    }
+
+    /// Takes a picture.
+    pub fn push(&mut self, now: Now, frame: EncodedFrame) {
+        let voice = self
+            .voice
+            .filter(|(_, at)| now.mono.saturating_duration_since(*at) < VOICE_AGE);
+        let wait = voice.map_or(0, |(delay, _)| delay - now.utc.micros_since(frame.captured));
+        let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0)).min(HOLD_MAX);
+        let mut due = now.mono + wait;
+        // order is kept even where the voice's delay moves
+        if let Some((last, _)) = self.held.back() {
+            due = due.max(*last);
+        }
+        self.held.push_back((due, frame));
+        if self.held.len() > HELD_MAX
+            && let Some((due, _)) = self.held.front_mut()
+        {
+            *due = now.mono;
+        }
+    }
+
+    /// The next picture that is due, in order.
+    pub fn pull(&mut self, now: Now) -> Option<Due> {
+        if self.held.front()?.0 > now.mono {
+            return None;
+        }
+        let (_, frame) = self.held.pop_front()?;
+        let show = self.held.front().is_none_or(|(due, _)| *due > now.mono);
+        Some(Due { frame, show })
+    }
+
+    /// When to pull next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.held.front().map(|(due, _)| *due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::Kind;
+    use crate::media::tests::base;
+
+    fn frame(captured: Timestamp) -> EncodedFrame {
+        EncodedFrame {
+            kind: Kind::Video,
+            captured,
+            data: Bytes::new(),
+            keyframe: false,
+            width: 0,
+            height: 0,
+            duration: Duration::from_millis(33),
+        }
+    }
+
+    // covers: SUORA-MED-012
+    #[test]
+    fn a_picture_is_shown_with_the_voice_that_was_captured_with_it() {
+        let start = base();
+        let mut playout = Playout::new();
+        // The voice plays 120 ms after capture; the picture arrives after 40 ms, by a clock that is an hour off.
+        let captured = start.utc.shift(-3_600_000_000);
+        playout.voice(start, captured - Duration::from_millis(120));
+        playout.push(start, frame(captured - Duration::from_millis(40)));
+        assert_eq!(playout.pull(start.after(Duration::from_millis(79))), None);
+        assert!(
+            playout
+                .pull(start.after(Duration::from_millis(80)))
+                .is_some_and(|due| due.show)
+        );
+    }
+
+    #[test]
+    fn without_voice_a_picture_is_shown_at_once() {
+        let start = base();
+        let mut playout = Playout::new();
+        playout.push(start, frame(start.utc));
+        assert!(playout.pull(start).is_some());
+    }
+
+    #[test]
+    fn of_two_pictures_that_are_due_only_the_later_is_shown() {
+        let start = base();
+        let mut playout = Playout::new();
+        playout.push(start, frame(start.utc));
+        playout.push(start, frame(start.utc));
+        assert_eq!(playout.pull(start).map(|due| due.show), Some(false));
+        assert_eq!(playout.pull(start).map(|due| due.show), Some(true));
+    }
+
+    #[test]
+    fn no_picture_waits_longer_than_the_bound() {
+        let start = base();
+        let mut playout = Playout::new();
+        playout.voice(start, start.utc - Duration::from_secs(5));
+        playout.push(start, frame(start.utc));
+        assert!(playout.pull(start.after(HOLD_MAX)).is_some());
+    }
+}

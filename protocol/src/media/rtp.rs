@@ -1,0 +1,227 @@
+//! RTP headers (RFC 3550) with the capture time (abs-capture-time, header extension
+//! id 1 in the one-byte form of RFC 8285), as `spec/media.md`, section 3 uses them.
+
+use rtp_types::{RtpPacket, RtpPacketBuilder};
+
+use super::Kind;
+use crate::fault::{Code, Fault};
+use crate::time::Timestamp;
+
+/// Payload type of H.264.
+pub const PT_H264: u8 = 96;
+/// Payload type of Opus.
+pub const PT_OPUS: u8 = 111;
+/// RTP clock of pictures, in Hz.
+pub const VIDEO_CLOCK: u64 = 90_000;
+/// RTP clock of sound, in Hz.
+pub const AUDIO_CLOCK: u64 = 48_000;
+
+/// The profile id of one-byte header extensions.
+const ONE_BYTE: u16 = 0xbede;
+/// Seconds from 1900 (NTP) to 1970.
+const NTP_EPOCH: i64 = 2_208_988_800;
+
+/// 64-bit NTP time, seconds since 1900 in 32.32 fixed point.
+pub fn to_ntp(time: Timestamp) -> u64 {
+    let micros = time
+        .as_micros()
+        .saturating_add(NTP_EPOCH * 1_000_000)
+        .max(0);
+    let micros = u128::try_from(micros).unwrap_or(0);
+    // rounded, so that the way back gives the same microsecond
+    u64::try_from(((micros << 32) + 500_000) / 1_000_000 & u128::from(u64::MAX)).unwrap_or(0)
+}
+
+/// UTC of a 64-bit NTP time, to the nearest microsecond.
+pub fn from_ntp(ntp: u64) -> Timestamp {
+    let micros = (u128::from(ntp) * 1_000_000 + (1 << 31)) >> 32;
+    Timestamp::from_micros(
+        i64::try_from(micros)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(NTP_EPOCH * 1_000_000),
+    )
+}
+
+/// The RTP time of a capture time: its clock runs from 1970 and wraps at 32 bits.
+pub fn rtp_time(kind: Kind, captured: Timestamp) -> u32 {
+    let clock = match kind {
+        Kind::Audio => AUDIO_CLOCK,
+        Kind::Video => VIDEO_CLOCK,
+    };
+    let ticks =
+        u128::try_from(captured.as_micros().max(0)).unwrap_or(0) * u128::from(clock) / 1_000_000;
+    u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0)
+}
+
+/// A packet to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Out<'a> {
+    /// Payload type.
+    pub payload_type: u8,
+    /// Last packet of a picture.
+    pub marker: bool,
+    /// Sequence number.
+    pub sequence: u16,
+    /// RTP time.
+    pub time: u32,
+    /// The track.
+    pub ssrc: u32,
+    /// The capture time, on the first packet of a frame.
+    pub captured: Option<Timestamp>,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// Writes a packet.
+pub fn write(out: Out<'_>) -> Result<Vec<u8>, Fault> {
+    let mut extension = vec![0x17];
+    let mut builder = RtpPacketBuilder::<&[u8], &[u8]>::new()
+        .payload_type(out.payload_type)
+        .marker_bit(out.marker)
+        .sequence_number(out.sequence)
+        .timestamp(out.time)
+        .ssrc(out.ssrc)
+        .payload(out.payload);
+    if let Some(captured) = out.captured {
+        extension.extend_from_slice(&to_ntp(captured).to_be_bytes());
+        extension.resize(12, 0);
+        builder = builder.extension(ONE_BYTE, &extension);
+    }
+    builder
+        .write_vec()
+        .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))
+}
+
+/// A received packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct In<'a> {
+    /// Payload type.
+    pub payload_type: u8,
+    /// Last packet of a picture.
+    pub marker: bool,
+    /// Sequence number.
+    pub sequence: u16,
+    /// RTP time.
+    pub time: u32,
+    /// The track.
+    pub ssrc: u32,
+    /// The capture time, where the packet carries one.
+    pub captured: Option<Timestamp>,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// Reads a packet; anything that is no RTP is [`Code::Malformed`].
+pub fn read(bytes: &[u8]) -> Result<In<'_>, Fault> {
+    let malformed = |what: String| Fault::new(Code::Malformed).with(what);
+    let packet = RtpPacket::parse(bytes).map_err(|error| malformed(error.to_string()))?;
+    let start = packet.payload_offset();
+    let end = start.checked_add(packet.payload_len()).unwrap_or(start);
+    Ok(In {
+        payload_type: packet.payload_type(),
+        marker: packet.marker_bit(),
+        sequence: packet.sequence_number(),
+        time: packet.timestamp(),
+        ssrc: packet.ssrc(),
+        captured: packet
+            .extension()
+            .and_then(|(profile, data)| capture_time(profile, data)),
+        payload: bytes
+            .get(start..end)
+            .ok_or_else(|| malformed("cut short".into()))?,
+    })
+}
+
+/// Finds abs-capture-time among one-byte header extensions.
+fn capture_time(profile: u16, mut data: &[u8]) -> Option<Timestamp> {
+    if profile != ONE_BYTE {
+        return None;
+    }
+    while let Some((head, rest)) = data.split_first() {
+        if *head == 0 {
+            data = rest;
+            continue;
+        }
+        let len = usize::from(head & 0x0f) + 1;
+        let element = rest.get(..len)?;
+        if head >> 4 == 1 {
+            // 16 bytes when the sender adds its clock offset: the first 8 are the time
+            let ntp: [u8; 8] = element.get(..8)?.try_into().ok()?;
+            return Some(from_ntp(u64::from_be_bytes(ntp)));
+        }
+        data = rest.get(len..)?;
+    }
+    None
+}
+
+/// Extends 16-bit sequence numbers by the nearest distance to the last one.
+#[derive(Clone, Debug, Default)]
+pub struct Extend {
+    last: Option<i64>,
+}
+
+impl Extend {
+    /// The extended number of `sequence`.
+    pub fn extend(&mut self, sequence: u16) -> i64 {
+        let last = match self.last {
+            // begins one cycle up, so that early reordering stays positive
+            None => {
+                let first = 65_536 + i64::from(sequence);
+                self.last = Some(first);
+                return first;
+            }
+            Some(last) => last,
+        };
+        let delta = sequence.wrapping_sub(u16::try_from(last & 0xffff).unwrap_or(0));
+        let signed = i64::from(i16::from_ne_bytes(delta.to_ne_bytes()));
+        let extended = last + signed;
+        self.last = Some(last.max(extended));
+        extended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    // covers: SUORA-MED-004
+    #[test]
+    fn the_capture_time_survives_to_the_microsecond() {
+        for micros in [1_700_000_000_000_001, 1_795_525_200_999_999, 0] {
+            let captured = Timestamp::from_micros(micros);
+            let bytes = write(Out {
+                payload_type: 111,
+                marker: true,
+                sequence: 7,
+                time: 9,
+                ssrc: 3,
+                captured: Some(captured),
+                payload: b"abc",
+            })
+            .unwrap();
+            let packet = read(&bytes).unwrap();
+            assert_eq!(
+                (packet.captured, packet.payload, packet.sequence),
+                (Some(captured), &b"abc"[..], 7)
+            );
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_extend_over_the_wrap() {
+        let mut extend = Extend::default();
+        let first = extend.extend(65_534);
+        assert_eq!(extend.extend(1), first + 3);
+        assert_eq!(extend.extend(65_535), first + 1);
+        assert_eq!(extend.extend(2), first + 4);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = read(&bytes);
+        }
+    }
+}

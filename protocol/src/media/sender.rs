@@ -1,0 +1,442 @@
+//! Frames become packets (`spec/media.md`, sections 3 to 7). Sound leaves at once in
+//! a datagram. A picture becomes one stream, whose bytes leave by the budget of each
+//! beat, so that sound never waits behind it. A picture that got stale is reset, and
+//! with it all that refer to it: a new keyframe follows. Until the gate opens, frames
+//! are dropped here and nothing of them leaves.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::flow::{self, Flow, Part};
+use super::rate::Feedback;
+use super::rtcp::{self, Arrivals};
+use super::rtp::{self, Out};
+use super::{EncodedFrame, Kind, h264};
+use crate::fault::Fault;
+use crate::limits;
+use crate::time::Now;
+
+/// What the session tells the sender.
+#[derive(Debug)]
+pub enum Input {
+    /// The gate opens: media may leave.
+    Open,
+    /// An encoder made this.
+    Frame(EncodedFrame),
+    /// So many bytes of pictures may leave now.
+    Beat(usize),
+    /// The other end has all of this stream.
+    Acked(u64),
+    /// What the person wants to send.
+    Media {
+        /// Sound.
+        audio: bool,
+        /// Picture.
+        video: bool,
+    },
+}
+
+/// What the sender asks of the session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send a datagram.
+    Datagram(Bytes),
+    /// Open a unidirectional stream, known by this number.
+    Open(u64),
+    /// Write to it.
+    Write(u64, Bytes),
+    /// It is whole.
+    Finish(u64),
+    /// Its bytes are of no use any more.
+    Reset(u64),
+    /// Ask the encoder for a keyframe.
+    Keyframe,
+    /// Nothing more now; come again then.
+    Wait(Option<Instant>, &'static str),
+}
+
+/// What left so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// Pictures whose bytes left.
+    pub frames: u64,
+    /// Payload bytes of pictures.
+    pub video_bytes: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// Pictures that were reset or dropped.
+    pub stale: u64,
+    /// Sound packets.
+    pub packets: u64,
+    /// Payload bytes of sound.
+    pub audio_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Track {
+    ssrc: u32,
+    sequence: u16,
+    packets: u32,
+    bytes: u32,
+    sent: VecDeque<(u16, Instant, usize)>,
+}
+
+impl Track {
+    fn new(ssrc: u32) -> Self {
+        Self {
+            ssrc,
+            sequence: u16::try_from(ssrc >> 17).unwrap_or(0),
+            packets: 0,
+            bytes: 0,
+            sent: VecDeque::new(),
+        }
+    }
+
+    fn next(&mut self, len: usize) -> u16 {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(u32::try_from(len).unwrap_or(0));
+        sequence
+    }
+
+    fn left(&mut self, sequence: u16, at: Instant, len: usize) {
+        self.sent.push_back((sequence, at, len));
+        if self.sent.len() > 4 * limits::REPORT_PACKETS_MAX {
+            self.sent.pop_front();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Picture {
+    stream: Option<u64>,
+    bytes: Bytes,
+    /// Where each packet ends, and its sequence number.
+    packets: VecDeque<(usize, u16)>,
+    at: usize,
+    queued: Instant,
+    payload: u64,
+    keyframe: bool,
+}
+
+/// Makes packets of one participant's frames.
+#[derive(Debug)]
+pub struct Sender {
+    participant: u8,
+    open: bool,
+    audio_on: bool,
+    video_on: bool,
+    audio: Track,
+    video: Track,
+    pictures: VecDeque<Picture>,
+    /// Streams written whole and not yet acknowledged.
+    unacked: BTreeMap<u64, Instant>,
+    next_stream: u64,
+    needs_keyframe: bool,
+    report_due: Option<Instant>,
+    out: VecDeque<Output>,
+    sent: Sent,
+}
+
+impl Sender {
+    /// A sender for `participant`, with the closed gate. `ssrcs`: random, one a track.
+    pub fn new(participant: u8, ssrcs: [u32; 2]) -> Self {
+        let [audio, video] = ssrcs;
+        Self {
+            participant,
+            open: false,
+            audio_on: true,
+            video_on: true,
+            audio: Track::new(audio),
+            video: Track::new(video),
+            pictures: VecDeque::new(),
+            unacked: BTreeMap::new(),
+            next_stream: 0,
+            needs_keyframe: true,
+            report_due: None,
+            out: VecDeque::new(),
+            sent: Sent::default(),
+        }
+    }
+
+    /// What left so far.
+    pub const fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// Bytes of pictures that wait for budget.
+    pub fn backlog(&self) -> usize {
+        self.pictures
+            .iter()
+            .map(|picture| picture.bytes.len().saturating_sub(picture.at))
+            .sum()
+    }
+
+    /// Joins an arrival report with what was sent.
+    pub fn feedback(&self, arrivals: &Arrivals) -> Vec<Feedback> {
+        let track = [&self.audio, &self.video]
+            .into_iter()
+            .find(|track| track.ssrc == arrivals.ssrc);
+        let Some(track) = track else {
+            return Vec::new();
+        };
+        let mut sequence = arrivals.begin;
+        let mut feedback = Vec::with_capacity(arrivals.ages.len());
+        for age in &arrivals.ages {
+            if let Some((_, at, bytes)) =
+                track.sent.iter().rev().find(|(sent, ..)| *sent == sequence)
+            {
+                feedback.push(Feedback {
+                    sent: *at,
+                    bytes: *bytes,
+                    age: *age,
+                });
+            }
+            sequence = sequence.wrapping_add(1);
+        }
+        feedback
+    }
+
+    /// Takes an input.
+    pub fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Fault> {
+        match input {
+            Input::Open => {
+                self.open = true;
+                self.needs_keyframe = true;
+                self.report_due = Some(now.mono);
+                self.out.push_back(Output::Keyframe);
+            }
+            Input::Media { audio, video } => {
+                if video && !self.video_on {
+                    self.needs_keyframe = true;
+                    self.out.push_back(Output::Keyframe);
+                }
+                if !video {
+                    self.drop_pictures();
+                }
+                self.audio_on = audio;
+                self.video_on = video;
+            }
+            Input::Frame(frame) if self.open => match frame.kind {
+                Kind::Audio if self.audio_on => self.sound(now, &frame)?,
+                Kind::Video if self.video_on => self.picture(now, &frame)?,
+                _ => {}
+            },
+            Input::Frame(_) => {}
+            Input::Beat(budget) => {
+                self.reset_stale(now.mono);
+                self.write(now.mono, budget);
+                self.reports(now)?;
+            }
+            Input::Acked(stream) => {
+                self.unacked.remove(&stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Output {
+        self.out
+            .pop_front()
+            .unwrap_or(Output::Wait(self.report_due, "sender report"))
+    }
+
+    fn datagram(&mut self, part: Part, packet: &[u8]) {
+        let flow = Flow {
+            participant: self.participant,
+            part,
+        };
+        self.out
+            .push_back(Output::Datagram(flow::to_datagram(flow, packet).into()));
+    }
+
+    fn sound(&mut self, now: Now, frame: &EncodedFrame) -> Result<(), Fault> {
+        let sequence = self.audio.next(frame.data.len());
+        let packet = rtp::write(Out {
+            payload_type: rtp::PT_OPUS,
+            marker: false,
+            sequence,
+            time: rtp::rtp_time(Kind::Audio, frame.captured),
+            ssrc: self.audio.ssrc,
+            captured: Some(frame.captured),
+            payload: &frame.data,
+        })?;
+        if packet.len() > limits::DATAGRAM_MAX {
+            return Ok(());
+        }
+        self.audio.left(sequence, now.mono, packet.len());
+        self.sent.packets += 1;
+        self.sent.audio_bytes += frame.data.len() as u64;
+        self.datagram(Part::Audio, &packet);
+        Ok(())
+    }
+
+    fn picture(&mut self, now: Now, frame: &EncodedFrame) -> Result<(), Fault> {
+        if self.needs_keyframe && !frame.keyframe {
+            return Ok(());
+        }
+        if frame.keyframe {
+            // nothing older is needed any more
+            self.drop_pictures();
+            self.needs_keyframe = false;
+        } else if self.pictures.len() + self.unacked.len() >= limits::FRAME_STREAMS_MAX {
+            self.give_up();
+            return Ok(());
+        }
+        let units: Vec<&[u8]> = h264::split(&frame.data)
+            .into_iter()
+            .filter(|unit| h264::is_single(unit))
+            .collect();
+        let last = units.len().saturating_sub(1);
+        let mut bytes = Vec::with_capacity(frame.data.len() + 64);
+        flow::put_varint(
+            &mut bytes,
+            Flow {
+                participant: self.participant,
+                part: Part::Video,
+            }
+            .id(),
+        );
+        let mut packets = VecDeque::new();
+        for (at, unit) in units.into_iter().enumerate() {
+            let sequence = self.video.next(unit.len());
+            let packet = rtp::write(Out {
+                payload_type: rtp::PT_H264,
+                marker: at == last,
+                sequence,
+                time: rtp::rtp_time(Kind::Video, frame.captured),
+                ssrc: self.video.ssrc,
+                captured: (at == 0).then_some(frame.captured),
+                payload: unit,
+            })?;
+            flow::put_varint(&mut bytes, packet.len() as u64);
+            bytes.extend_from_slice(&packet);
+            packets.push_back((bytes.len(), sequence));
+        }
+        if packets.is_empty() || bytes.len() > limits::FRAME_MAX {
+            self.needs_keyframe = true;
+            return Ok(());
+        }
+        self.pictures.push_back(Picture {
+            stream: None,
+            bytes: bytes.into(),
+            packets,
+            at: 0,
+            queued: now.mono,
+            payload: frame.data.len() as u64,
+            keyframe: frame.keyframe,
+        });
+        Ok(())
+    }
+
+    /// Hands out up to `budget` bytes of pictures, oldest first.
+    fn write(&mut self, now: Instant, budget: usize) {
+        let mut budget = budget;
+        while budget > 0 {
+            let Some(picture) = self.pictures.front_mut() else {
+                break;
+            };
+            let stream = match picture.stream {
+                Some(stream) => stream,
+                None => {
+                    let stream = self.next_stream;
+                    self.next_stream += 1;
+                    picture.stream = Some(stream);
+                    self.out.push_back(Output::Open(stream));
+                    stream
+                }
+            };
+            let end = picture.bytes.len().min(picture.at.saturating_add(budget));
+            self.out
+                .push_back(Output::Write(stream, picture.bytes.slice(picture.at..end)));
+            budget = budget.saturating_sub(end - picture.at);
+            while let Some((until, sequence)) = picture.packets.front().copied()
+                && until <= end
+            {
+                self.video
+                    .left(sequence, now, until.saturating_sub(picture.at));
+                picture.packets.pop_front();
+            }
+            picture.at = end;
+            if end == picture.bytes.len() {
+                self.sent.frames += 1;
+                self.sent.keyframes += u64::from(picture.keyframe);
+                self.sent.video_bytes += picture.payload;
+                self.out.push_back(Output::Finish(stream));
+                self.unacked.insert(stream, picture.queued);
+                self.pictures.pop_front();
+            }
+        }
+    }
+
+    /// Drops pictures that did not leave whole. What refers to them needs a keyframe.
+    fn drop_pictures(&mut self) {
+        for picture in std::mem::take(&mut self.pictures) {
+            self.sent.stale += 1;
+            if let Some(stream) = picture.stream {
+                self.out.push_back(Output::Reset(stream));
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.drop_pictures();
+        self.sent.stale += 1;
+        if !self.needs_keyframe {
+            self.needs_keyframe = true;
+            self.out.push_back(Output::Keyframe);
+        }
+    }
+
+    fn reset_stale(&mut self, now: Instant) {
+        let stale = |queued: Instant| now.saturating_duration_since(queued) > limits::FRAME_STALE;
+        if self
+            .pictures
+            .front()
+            .is_some_and(|picture| stale(picture.queued))
+        {
+            self.give_up();
+        }
+        let late: Vec<u64> = self
+            .unacked
+            .iter()
+            .filter(|(_, queued)| stale(**queued))
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in late {
+            // An acknowledgement may be late though the bytes are not: the receiver asks if it misses them.
+            self.unacked.remove(&stream);
+            self.out.push_back(Output::Reset(stream));
+        }
+    }
+
+    /// A sender report a second for each track that has sent.
+    fn reports(&mut self, now: Now) -> Result<(), Fault> {
+        if self.report_due.is_none_or(|due| now.mono < due) {
+            return Ok(());
+        }
+        self.report_due = Some(now.mono + std::time::Duration::from_secs(1));
+        for (kind, track) in [(Kind::Audio, &self.audio), (Kind::Video, &self.video)] {
+            if track.packets > 0 {
+                let report = rtcp::sender_report(
+                    track.ssrc,
+                    now.utc,
+                    rtp::rtp_time(kind, now.utc),
+                    track.packets,
+                    track.bytes,
+                )?;
+                let flow = Flow {
+                    participant: self.participant,
+                    part: Part::Rtcp,
+                };
+                self.out
+                    .push_back(Output::Datagram(flow::to_datagram(flow, &report).into()));
+            }
+        }
+        Ok(())
+    }
+}
