@@ -1,1 +1,88 @@
-//! The command line.
+//! The command line of `suora-relay`.
+
+pub mod descriptor;
+pub mod init;
+pub mod issue;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use suora_protocol::fault::{Code, Fault};
+
+use crate::{Faults, serve};
+
+/// The relay of an agency: presence, queue and matching. It never sees a consultation.
+#[derive(Debug, Parser)]
+#[command(name = "suora-relay", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an agency: keys, a signed descriptor and the relay's data directory.
+    Init(init::Init),
+    /// Sign a credential for an officer or a partner.
+    Issue {
+        #[command(subcommand)]
+        whom: issue::Whom,
+    },
+    /// Show or sign the agency's descriptor.
+    Descriptor {
+        #[command(subcommand)]
+        what: descriptor::What,
+    },
+    /// Run the relay of a data directory until SIGTERM.
+    Serve {
+        /// The data directory, `relay/` of `init`.
+        dir: PathBuf,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main(faults: Faults) -> ExitCode {
+    run(std::env::args_os().collect(), faults)
+}
+
+/// Runs a command line, program name first.
+pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match execute(arguments.command, faults) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("suora-relay: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command, faults: Faults) -> Result<(), Fault> {
+    match command {
+        Command::Init(init) => init.run(),
+        Command::Issue { whom } => whom.run(),
+        Command::Descriptor { what } => what.run(),
+        Command::Serve { dir } => {
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            let filter = tracing_subscriber::EnvFilter::try_from_env("SUORA_LOG")
+                .unwrap_or_else(|_| "suora_relay=info".into());
+            let _ = tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(std::io::stderr)
+                .try_init();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))?;
+            runtime.block_on(serve::serve(&dir, faults))
+        }
+    }
+}

@@ -1,4 +1,8 @@
-//! Suora's relay as a library.
+//! Suora's relay as a library: presence, queue and matching for one agency.
+//!
+//! The pure [`hub`] decides; [`serve`] is the only loop around it; [`control`],
+//! [`http`] and [`store`] are its doors. A relay sees who waits and who attends. It
+//! cannot read a consultation, and it holds no key that could pretend to be an officer.
 
 pub mod clock;
 pub mod command;
@@ -10,3 +14,10 @@ pub mod keys;
 pub mod metrics;
 pub mod serve;
 pub mod store;
+
+/// Rules that a negative control breaks. Shipped programs pass the default: none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Officers attend without a valid credential.
+    pub unchecked_credential: bool,
+}

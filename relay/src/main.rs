@@ -1,3 +1,7 @@
 //! The `suora-relay` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    suora_relay::command::main(suora_relay::Faults::default())
+}

@@ -1,0 +1,260 @@
+//! `suora-relay descriptor`: the page of `descriptor.toml`, signed by the root.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+use suora_protocol::documents::{
+    self, AddressPolicy, Descriptor, Desk, DeskId, KeyUse, Names, Signed, UseKey, chain,
+};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::{AgencyId, Key, PeerId};
+use suora_protocol::limits::DESCRIPTOR_DAYS_MAX;
+use suora_protocol::time::Timestamp;
+
+use crate::clock::Clock;
+use crate::keys;
+
+/// What to do with a descriptor.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Show a signed descriptor, and whether it is valid.
+    Show {
+        /// The signed file.
+        file: PathBuf,
+    },
+    /// Sign root/descriptor.toml with root/root.key, under the next sequence.
+    Sign {
+        /// The folder root/ of `init`.
+        #[arg(long)]
+        root: PathBuf,
+        /// Where to write the signed descriptor.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// `descriptor.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    domain: String,
+    sequence: u64,
+    relays: Vec<String>,
+    #[serde(default)]
+    revoked: Vec<String>,
+    names: Names,
+    keys: Vec<PageKey>,
+    desks: Vec<PageDesk>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageKey {
+    id: String,
+    #[serde(rename = "use")]
+    use_: KeyUse,
+    public: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageDesk {
+    id: DeskId,
+    #[serde(default)]
+    kind: Option<String>,
+    address_policy: AddressPolicy,
+    #[serde(default)]
+    require_pq: bool,
+    #[serde(default)]
+    grace: Option<u32>,
+    names: Names,
+}
+
+fn names(texts: &[String], fallback: &str) -> Result<Names, Fault> {
+    let mut names = Names::default();
+    for text in texts {
+        match text.split_once('=') {
+            Some(("en", name)) => names.en = name.into(),
+            Some(("fi", name)) => names.fi = name.into(),
+            Some(("sv", name)) => names.sv = name.into(),
+            _ => {
+                return Err(Fault::new(Code::BadConfig)
+                    .with(format!("--name {text}: write en=…, fi=… or sv=…")));
+            }
+        }
+    }
+    if names.en.is_empty() {
+        names.en = fallback.into();
+    }
+    Ok(names)
+}
+
+impl Page {
+    /// The first page of a new agency.
+    #[expect(clippy::too_many_arguments, reason = "all that `init` was given")]
+    pub(super) fn first(
+        domain: &str,
+        agency_names: &[String],
+        desks: &[String],
+        host: IpAddr,
+        port: u16,
+        issuing: &Key,
+        relay: &Key,
+        pass: &Key,
+    ) -> Result<Self, Fault> {
+        let family = if host.is_ipv4() { "ip4" } else { "ip6" };
+        let peer = relay.peer_id().to_text();
+        let desk = |text: &String| {
+            let (id, name) = text.split_once(':').unwrap_or((text, text));
+            let names = Names {
+                en: name.into(),
+                ..Names::default()
+            };
+            DeskId::new(id).map(|id| PageDesk {
+                id,
+                kind: None,
+                address_policy: AddressPolicy::Open,
+                require_pq: false,
+                grace: None,
+                names,
+            })
+        };
+        let key = |id: &str, use_, key: &Key| PageKey {
+            id: id.into(),
+            use_,
+            public: key.peer_id().to_text(),
+        };
+        Ok(Self {
+            domain: domain.into(),
+            sequence: 1,
+            relays: vec![
+                format!("/{family}/{host}/udp/{port}/quic-v1/p2p/{peer}"),
+                format!("/{family}/{host}/tcp/{port}/p2p/{peer}"),
+            ],
+            revoked: Vec::new(),
+            names: names(agency_names, domain)?,
+            keys: vec![
+                key("issuing-1", KeyUse::Issuing, issuing),
+                key("pass-1", KeyUse::Pass, pass),
+            ],
+            desks: desks.iter().map(desk).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The text of `descriptor.toml`.
+    pub(super) fn to_toml(&self) -> Result<String, Fault> {
+        let text = toml::to_string_pretty(self)
+            .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))?;
+        Ok(format!(
+            "# The agency's page. Change it, then: suora-relay descriptor sign --root DIR --out FILE\n\n{text}"
+        ))
+    }
+}
+
+/// Signs a page with the root key; valid for thirty days.
+pub(super) fn sign(page: &Page, root: &Key, now: Timestamp) -> Result<Signed<Descriptor>, Fault> {
+    let not_after = Timestamp::from_secs(now.as_secs() + DESCRIPTOR_DAYS_MAX * 86_400);
+    let keys = page.keys.iter().map(|key| {
+        Ok(UseKey {
+            id: key.id.clone(),
+            key: PeerId::parse(&key.public)?,
+            use_: key.use_,
+            not_after,
+        })
+    });
+    let desks = page.desks.iter().map(|desk| {
+        let mut full = Desk::new(desk.id.clone(), desk.names.clone());
+        full.kind = desk.kind.clone().unwrap_or(full.kind);
+        full.grace = desk.grace.unwrap_or(full.grace);
+        full.address_policy = desk.address_policy;
+        full.require_pq = desk.require_pq;
+        full
+    });
+    let descriptor = Descriptor {
+        agency: AgencyId::of_root(&root.peer_id()),
+        root: root.peer_id(),
+        names: page.names.clone(),
+        domain: page.domain.clone(),
+        relays: page.relays.clone(),
+        keys: keys.collect::<Result<_, Fault>>()?,
+        desks: desks.collect(),
+        revoked: page
+            .revoked
+            .iter()
+            .map(|peer| PeerId::parse(peer))
+            .collect::<Result<_, _>>()?,
+        sequence: page.sequence,
+        issued_at: now,
+        not_after,
+        next_root: None,
+    };
+    documents::sign(&descriptor, root)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    std::fs::read(path)
+        .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display())))
+}
+
+/// A time for people, in UTC.
+pub(super) fn date(time: Timestamp) -> String {
+    jiff::Timestamp::from_second(time.as_secs())
+        .map_or_else(|_| "out of range".into(), |time| time.to_string())
+}
+
+impl What {
+    pub(super) fn run(self) -> Result<(), Fault> {
+        let now = Clock::start().now().utc;
+        match self {
+            Self::Show { file } => {
+                let page = chain::descriptor_as_given(&Signed::from_bytes(read(&file)?)?, now)?;
+                println!("{} ({})", page.names.en, page.domain);
+                println!("root id    {}", page.agency.to_text());
+                println!(
+                    "sequence   {}, signed {}, valid until {}",
+                    page.sequence,
+                    date(page.issued_at),
+                    date(page.not_after)
+                );
+                page.relays
+                    .iter()
+                    .for_each(|relay| println!("relay      {relay}"));
+                page.keys.iter().for_each(|key| {
+                    println!(
+                        "key        {} for {:?}: {}",
+                        key.id,
+                        key.use_,
+                        key.key.to_text()
+                    )
+                });
+                page.desks.iter().for_each(|desk| {
+                    println!(
+                        "desk       {} ({}), addresses {:?}",
+                        desk.id, desk.names.en, desk.address_policy
+                    )
+                });
+                page.revoked
+                    .iter()
+                    .for_each(|peer| println!("revoked    {}", peer.to_text()));
+                println!("The signature is good.");
+            }
+            Self::Sign { root, out } => {
+                let path = root.join("descriptor.toml");
+                let text = String::from_utf8(read(&path)?).map_err(|_| {
+                    Fault::new(Code::BadConfig).with(format!("{} is not text", path.display()))
+                })?;
+                let mut page: Page = toml::from_str(&text).map_err(|error| {
+                    Fault::new(Code::BadConfig).with(format!("{}: {error}", path.display()))
+                })?;
+                page.sequence += 1;
+                let signed = sign(&page, &keys::load(&root.join("root.key"))?, now)?;
+                keys::replace(&path, page.to_toml()?.as_bytes(), 0o600)?;
+                keys::replace(&out, signed.bytes(), 0o644)?;
+                println!("Signed sequence {} into {}.", page.sequence, out.display());
+            }
+        }
+        Ok(())
+    }
+}

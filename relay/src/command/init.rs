@@ -1,0 +1,114 @@
+//! `suora-relay init`: three folders, of which only `relay/` belongs on the relay.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use suora_protocol::fault::{Code, Fault};
+
+use super::descriptor::{self, Page};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::keys;
+
+/// Make an agency.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// A new folder for root/, issuing/ and relay/.
+    dir: PathBuf,
+    /// The agency's domain, where /.well-known/suora will be served.
+    #[arg(long)]
+    domain: String,
+    /// The agency's name, as en=…, fi=… or sv=….
+    #[arg(long = "name", value_name = "LANG=NAME")]
+    names: Vec<String>,
+    /// A desk's id, with its name after a colon (tax or tax:Taxation). Repeat for more.
+    #[arg(long = "desk", required = true, value_name = "ID[:NAME]")]
+    desks: Vec<String>,
+    /// The IP address at which nodes reach the relay.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: std::net::IpAddr,
+    /// Port of the control plane, UDP and TCP.
+    #[arg(long, default_value_t = 4433)]
+    control_port: u16,
+    /// Port of the public HTTP pages.
+    #[arg(long, default_value_t = 8080)]
+    http_port: u16,
+    /// Port of the metrics, on loopback.
+    #[arg(long, default_value_t = 9090)]
+    metrics_port: u16,
+}
+
+fn make(dir: &Path) -> Result<(), Fault> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| {
+            Fault::new(Code::BadFile).with(format!("{} cannot be made: {error}", dir.display()))
+        })
+}
+
+impl Init {
+    pub(super) fn run(self) -> Result<(), Fault> {
+        let (root, issuing, relay) = (
+            self.dir.join("root"),
+            self.dir.join("issuing"),
+            self.dir.join("relay"),
+        );
+        if [&root, &issuing, &relay].iter().any(|dir| dir.exists()) {
+            return Err(Fault::new(Code::BadFile).with(format!(
+                "{} holds an agency already; nothing was changed",
+                self.dir.display()
+            )));
+        }
+        let (root_key, issuing_key, relay_key, pass_key) = (
+            keys::generate()?,
+            keys::generate()?,
+            keys::generate()?,
+            keys::generate()?,
+        );
+        let page = Page::first(
+            &self.domain,
+            &self.names,
+            &self.desks,
+            self.host,
+            self.control_port,
+            &issuing_key,
+            &relay_key,
+            &pass_key,
+        )?;
+        let signed = descriptor::sign(&page, &root_key, Clock::start().now().utc)?;
+        for dir in [&root, &issuing, &relay] {
+            make(dir)?;
+        }
+        keys::save(&root.join("root.key"), &root_key)?;
+        keys::write_new(
+            &root.join("descriptor.toml"),
+            page.to_toml()?.as_bytes(),
+            0o600,
+        )?;
+        keys::save(&issuing.join("issuing.key"), &issuing_key)?;
+        keys::save(&relay.join("relay.key"), &relay_key)?;
+        keys::save(&relay.join("pass.key"), &pass_key)?;
+        let host = self.host.to_string();
+        let config = Config::template(&host, self.control_port, self.http_port, self.metrics_port);
+        keys::write_new(&relay.join("relay.toml"), config.as_bytes(), 0o600)?;
+        keys::write_new(&relay.join("descriptor.cose"), signed.bytes(), 0o644)?;
+        let agency = suora_protocol::identity::AgencyId::of_root(&root_key.peer_id());
+        println!("Made the agency {} in {}.", self.domain, self.dir.display());
+        println!(
+            "Its root id, by which citizens know it: {}",
+            agency.to_text()
+        );
+        println!();
+        println!("  root/     signs the descriptor. Keep it offline.");
+        println!("  issuing/  signs credentials. Keep it on the administrator's machine.");
+        println!(
+            "  relay/    is all that the relay needs. Run: suora-relay serve {}",
+            relay.display()
+        );
+        Ok(())
+    }
+}
