@@ -1,1 +1,461 @@
-//! The pure core.
+//! The pure engine: a citizen's contact or an officer's desk, the descriptor that both
+//! trust, and the session between them. It reads no clock, draws no entropy and opens no
+//! socket; [`ports`] lists all that comes in and goes out.
+
+pub mod contact;
+pub mod desk;
+pub mod ports;
+pub mod sessions;
+pub mod trust;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use suora_protocol::consultation::Phase;
+use suora_protocol::documents::{AddressPolicy, Descriptor, Desk, DeskId, SessionId, Verified};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::{Draw, Key, Seed};
+use suora_protocol::limits;
+use suora_protocol::time::{Now, Timestamp};
+use suora_protocol::wire::guest::Media;
+use suora_protocol::wire::officer::Status;
+use suora_protocol::wire::{citizen, officer};
+
+use self::contact::Contact;
+use self::desk::Attendance;
+use self::ports::{Input, LinkCommand, LinkEvent, Local, Output, SessionCommand, SessionEvent};
+use self::sessions::Session;
+use self::trust::Trust;
+use crate::intent::Intent;
+use crate::report::{Outcome, Timing};
+use crate::view::{Stage, View};
+
+/// Who the person at this node is.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Asks to be served.
+    Citizen {
+        /// Joins at the start, without a button.
+        join: bool,
+    },
+    /// Serves.
+    Officer {
+        /// The signed credential; empty when there is none.
+        credential: Bytes,
+        /// Takes every offer as soon as the guest is proven.
+        auto_accept: bool,
+        /// Serves on after a consultation.
+        stay: bool,
+    },
+}
+
+/// What the engine begins with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Who the person is.
+    pub role: Role,
+    /// The device's secret.
+    pub seed: Seed,
+    /// The desk.
+    pub desk: DeskId,
+    /// Hangs up so long after the accept.
+    pub talk: Option<Duration>,
+}
+
+enum Side {
+    Citizen(Contact),
+    Officer(Attendance),
+}
+
+/// The engine of one node.
+pub struct Engine {
+    settings: Settings,
+    draw: Draw,
+    trust: Trust,
+    key: Option<Key>,
+    side: Side,
+    local: Option<Local>,
+    link_up: bool,
+    ping: (u64, Option<Instant>),
+    rtt: Duration,
+    session: Option<Session>,
+    hang_up_at: Option<Instant>,
+    button: Option<Timestamp>,
+    timing: Timing,
+    media: Media,
+    completed: u32,
+    failed: u32,
+    finished: bool,
+    out: VecDeque<Output>,
+}
+
+impl Engine {
+    /// An engine that draws all its randomness from `seed`.
+    pub fn new(settings: Settings, seed: [u8; 32], now: Now) -> Self {
+        let mut draw = Draw::from_seed(seed);
+        let side = match &settings.role {
+            Role::Citizen { .. } => Side::Citizen(Contact::new(settings.desk.clone(), &mut draw)),
+            Role::Officer { credential, .. } => Side::Officer(Attendance::new(settings.desk.clone(), credential.clone())),
+        };
+        let join = matches!(settings.role, Role::Citizen { join: true } | Role::Officer { .. });
+        let mut engine = Self {
+            settings,
+            draw,
+            trust: Trust::default(),
+            key: None,
+            side,
+            local: None,
+            link_up: false,
+            ping: (0, None),
+            rtt: Duration::ZERO,
+            session: None,
+            hang_up_at: None,
+            button: None,
+            timing: Timing::default(),
+            media: Media { audio: true, video: true },
+            completed: 0,
+            failed: 0,
+            finished: false,
+            out: VecDeque::new(),
+        };
+        if join {
+            engine.begin(now);
+        }
+        engine
+    }
+
+    /// The verified descriptor, once there is one.
+    pub fn descriptor(&self) -> Option<&Verified<Descriptor>> {
+        self.trust.descriptor()
+    }
+
+    fn role(&self) -> &'static str {
+        match self.side {
+            Side::Citizen(_) => "citizen",
+            Side::Officer(_) => "officer",
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        if self.button.is_none() {
+            self.button = Some(now.utc);
+            self.out.push_back(Output::Fetch);
+        }
+    }
+
+    /// Takes an input; faults that a person should know become views.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        if self.finished {
+            return;
+        }
+        if let Err(fault) = self.take(now, input) {
+            self.show_fault(&fault);
+        }
+        self.drain(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Output {
+        self.out.pop_front().unwrap_or(Output::Wait("tick four times a second"))
+    }
+
+    fn take(&mut self, now: Now, input: Input) -> Result<(), Fault> {
+        match input {
+            Input::Intent(intent) => self.intent(now, intent),
+            Input::Descriptor(fetched) => {
+                match fetched.and_then(|fetched| self.trust.take(&fetched, now.utc)).and_then(|()| self.open_link()) {
+                    Ok(()) => Ok(()),
+                    Err(fault) => {
+                        self.fail(now, fault);
+                        Ok(())
+                    }
+                }
+            }
+            Input::Local(local) => {
+                self.local = Some(local);
+                Ok(())
+            }
+            Input::Link(event) => self.link(now, event),
+            Input::Session(id, event) => {
+                if self.session.as_ref().is_some_and(|session| session.id == id) { self.session_event(now, event) } else { Ok(()) }
+            }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// The desk, as the descriptor has it. Policies that need a relayed path are [`Code::NoPath`].
+    fn desk(&self) -> Result<&Desk, Fault> {
+        let descriptor = self.trust.get()?;
+        let desk = descriptor.desk(&self.settings.desk).ok_or_else(|| Fault::new(Code::UnknownDesk).with(self.settings.desk.as_str()))?;
+        if desk.address_policy != AddressPolicy::Open {
+            return Err(Fault::new(Code::NoPath).with("this desk hides addresses, which needs a relayed path"));
+        }
+        Ok(desk)
+    }
+
+    fn open_link(&mut self) -> Result<(), Fault> {
+        self.desk()?;
+        let descriptor = self.trust.get()?;
+        let (key, officer) = match self.side {
+            Side::Citizen(_) => (self.settings.seed.citizen_key(&descriptor.agency), false),
+            Side::Officer(_) => (self.settings.seed.node_key(), true),
+        };
+        let relays = descriptor.relays.clone();
+        self.key = Some(key.clone());
+        self.out.push_back(Output::Link(LinkCommand::Open { relays, key, officer }));
+        Ok(())
+    }
+
+    fn intent(&mut self, now: Now, intent: Intent) -> Result<(), Fault> {
+        match intent {
+            Intent::Join => {
+                self.begin(now);
+                Ok(())
+            }
+            Intent::Leave | Intent::Quit if self.session.is_none() => {
+                self.leave(now);
+                Ok(())
+            }
+            Intent::HangUp | Intent::Leave | Intent::Quit => {
+                if intent == Intent::Quit {
+                    self.stop_serving();
+                }
+                if let Some(session) = &mut self.session {
+                    let code = if session.phase() == Phase::Accepted { Code::Ended } else { Code::Cancelled };
+                    session.talk().bye(code);
+                }
+                Ok(())
+            }
+            Intent::Accept => self.accept(now),
+            Intent::Decline => {
+                self.decline(Code::Declined);
+                Ok(())
+            }
+            Intent::Status { status } => {
+                self.set_status(status);
+                Ok(())
+            }
+            Intent::Chat { text } => {
+                let session = self.session.as_mut().ok_or_else(|| Fault::new(Code::ProtocolViolation).with("nobody is there yet"))?;
+                session.talk().chat(now, text.clone())?;
+                session.facts.chat.sent += 1;
+                self.out.push_back(Output::View(View::Chat { from: "me", text }));
+                Ok(())
+            }
+            Intent::Mute { on } => self.set_media(Media { audio: !on, ..self.media }),
+            Intent::Camera { on } => self.set_media(Media { video: on, ..self.media }),
+        }
+    }
+
+    fn set_media(&mut self, media: Media) -> Result<(), Fault> {
+        self.media = media;
+        if let Some(session) = &mut self.session {
+            session.talk().media(media)?;
+            let command = SessionCommand::Media { audio: media.audio, video: media.video };
+            self.out.push_back(Output::Session(session.id, command));
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, now: Now, event: LinkEvent) -> Result<(), Fault> {
+        match event {
+            LinkEvent::Up => {
+                self.link_up = true;
+                self.ping.1 = None;
+                self.out.push_back(Output::View(View::Link { up: true, code: None }));
+                if let Some(button) = self.button {
+                    self.timing.button_to_relay.get_or_insert(sessions::ms(now.utc.micros_since(button)));
+                }
+                match &mut self.side {
+                    Side::Citizen(contact) => {
+                        if let Some(message) = contact.citizen.link_up() {
+                            self.say_citizen(message);
+                        }
+                    }
+                    Side::Officer(attendance) => {
+                        let message = attendance.officer.link_up();
+                        self.say_officer(message);
+                    }
+                }
+                self.heartbeat(now);
+                Ok(())
+            }
+            LinkEvent::Down(fault) => {
+                self.link_up = false;
+                self.out.push_back(Output::View(View::Link { up: false, code: Some(fault.code) }));
+                if let Side::Officer(attendance) = &mut self.side
+                    && let Some(suora_protocol::desk::officer::Action::Withdrawn(code)) = attendance.officer.link_down()
+                {
+                    self.close_session(Fault::new(code));
+                }
+                Ok(())
+            }
+            LinkEvent::Citizen(citizen::FromRelay::Pong { n }) | LinkEvent::Officer(officer::FromRelay::Pong { n }) => {
+                if let (true, Some(sent)) = (self.ping.0 == n, self.ping.1) {
+                    self.rtt = now.mono.saturating_duration_since(sent);
+                }
+                Ok(())
+            }
+            LinkEvent::Citizen(message) => self.citizen_message(now, message),
+            LinkEvent::Officer(message) => self.officer_message(now, message),
+        }
+    }
+
+    fn heartbeat(&mut self, now: Now) {
+        let due = self.ping.1.is_none_or(|sent| now.mono.saturating_duration_since(sent) >= limits::HEARTBEAT);
+        if self.link_up && due {
+            self.ping = (self.ping.0 + 1, Some(now.mono));
+            let n = self.ping.0;
+            match self.side {
+                Side::Citizen(_) => self.say_citizen(citizen::ToRelay::Ping { n }),
+                Side::Officer(_) => self.say_officer(officer::ToRelay::Ping { n }),
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now) -> Result<(), Fault> {
+        self.heartbeat(now);
+        if self.hang_up_at.is_some_and(|at| now.mono >= at) {
+            self.hang_up_at = None;
+            if let Some(session) = &mut self.session {
+                session.talk().bye(Code::Ended);
+            }
+        }
+        self.session.as_mut().map_or(Ok(()), |session| session.tick(now))
+    }
+
+    fn session_event(&mut self, now: Now, event: SessionEvent) -> Result<(), Fault> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        match session.event(now, event) {
+            Ok(None) => {}
+            Ok(Some(stats)) => self.out.push_back(Output::View(View::Stats(stats))),
+            // The other end broke a rule: the session is over, and the person knows why.
+            Err(fault) => {
+                session.talk().end(fault.clone());
+                self.show_fault(&fault);
+            }
+        }
+        self.finish_session(now);
+        Ok(())
+    }
+
+    /// Drains the session's machine; a parent drains its children here and nowhere else.
+    fn drain(&mut self, now: Now) {
+        while let Some(output) = self.session.as_mut().and_then(|session| session.talk().poll_output()) {
+            use suora_protocol::consultation::Output as Out;
+            let Some(session) = &mut self.session else { return };
+            let id = session.id;
+            match output {
+                Out::Send(bytes) => self.out.push_back(Output::Session(id, SessionCommand::Send(bytes))),
+                Out::Verified => {
+                    session.verified(now);
+                    let view = session.view(Stage::Warm);
+                    self.out.push_back(Output::View(view));
+                    self.proven(now);
+                }
+                Out::Open(at) => {
+                    session.facts.accepted = Some(at);
+                    let view = session.view(Stage::Accepted);
+                    self.out.push_back(Output::Session(id, SessionCommand::Open));
+                    let Media { audio, video } = self.media;
+                    self.out.push_back(Output::Session(id, SessionCommand::Media { audio, video }));
+                    self.out.push_back(Output::View(view));
+                    self.hang_up_at = self.settings.talk.map(|talk| now.mono + talk);
+                    if let Side::Citizen(contact) = &mut self.side {
+                        contact.citizen.engaged();
+                    }
+                }
+                Out::Chat(text) => {
+                    session.facts.chat.received += 1;
+                    self.out.push_back(Output::View(View::Chat { from: "peer", text }));
+                }
+                Out::Media(Media { audio, video }) => self.out.push_back(Output::View(View::PeerMedia { audio, video })),
+                Out::Clock { offset, uncertainty } => {
+                    session.facts.clock = Some((offset, uncertainty));
+                    self.out.push_back(Output::Session(id, SessionCommand::Offset(offset)));
+                }
+                Out::Close(fault) => {
+                    session.facts.ending.get_or_insert(fault.clone());
+                    self.out.push_back(Output::Session(id, SessionCommand::Close(fault)));
+                }
+            }
+        }
+        self.finish_session(now);
+    }
+
+    fn close_session(&mut self, fault: Fault) {
+        if let Some(session) = &mut self.session {
+            session.talk().end(fault);
+        }
+    }
+
+    /// The session's door is closed: report, then wait again, serve on, or end.
+    fn finish_session(&mut self, now: Now) {
+        if !self.session.as_ref().is_some_and(|session| session.closed) {
+            return;
+        }
+        let Some(session) = self.session.take() else { return };
+        self.hang_up_at = None;
+        self.out.push_back(Output::Forget(session.id));
+        self.out.push_back(Output::View(session.view(Stage::Idle)));
+        let accepted = session.facts.accepted.is_some();
+        let ending = session.facts.ending.clone().unwrap_or_else(|| Fault::new(Code::Internal));
+        let over = self.contact_over(&session, &ending, accepted);
+        if over {
+            let report = session.report(self.role(), self.timing, self.button);
+            match report.outcome {
+                Outcome::Completed => self.completed += 1,
+                _ => self.failed += 1,
+            }
+            self.out.push_back(Output::View(View::Report { report: Box::new(report.clone()) }));
+            self.out.push_back(Output::Report(Box::new(report)));
+            if !self.serves_on() {
+                self.finish(now);
+            }
+        }
+    }
+
+    /// Ends without a consultation.
+    fn fail(&mut self, now: Now, fault: Fault) {
+        self.show_fault(&fault);
+        let report = sessions::failed(self.role(), &fault, self.timing);
+        self.failed += 1;
+        self.out.push_back(Output::View(View::Report { report: Box::new(report.clone()) }));
+        self.out.push_back(Output::Report(Box::new(report)));
+        self.finish(now);
+    }
+
+    fn finish(&mut self, _now: Now) {
+        if !self.finished {
+            self.finished = true;
+            self.out.push_back(Output::Link(LinkCommand::Close));
+            let status = u8::from(self.completed == 0 || self.failed > 0);
+            self.out.push_back(Output::Finished(status));
+        }
+    }
+
+    fn show_fault(&mut self, fault: &Fault) {
+        self.out.push_back(Output::View(View::Fault { code: fault.code, detail: fault.detail.clone() }));
+    }
+
+    fn say_citizen(&mut self, message: citizen::ToRelay) {
+        self.out.push_back(Output::Link(LinkCommand::Citizen(message)));
+    }
+
+    fn say_officer(&mut self, message: officer::ToRelay) {
+        self.out.push_back(Output::Link(LinkCommand::Officer(message)));
+    }
+
+    fn show_connecting(&mut self, id: SessionId) {
+        debug_assert!(self.session.as_ref().is_some_and(|session| session.id == id));
+        self.out.push_back(Output::View(View::Session { stage: Stage::Connecting, peer: None, security: None, path: None }));
+    }
+
+    fn set_status(&mut self, status: Status) {
+        if let Side::Officer(attendance) = &mut self.side {
+            let message = attendance.officer.set_status(status);
+            self.say_officer(message);
+        }
+    }
+}

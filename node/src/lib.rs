@@ -1,4 +1,9 @@
-//! Suora's node as a library.
+//! Suora's node as a library: the citizen's and the officer's program.
+//!
+//! The pure [`engine`] composes all machines; [`run`] is the only loop around it. What a
+//! person asks comes in as an [`intent::Intent`], what a person sees goes out as a
+//! [`view::View`]. Sound and picture never pass through the engine: it only says who may
+//! send what to whom, and [`session`] does it.
 
 pub mod capture;
 pub mod clock;
@@ -22,3 +27,16 @@ pub mod status;
 pub mod text;
 pub mod view;
 pub mod worker;
+
+/// Rules that a negative control breaks. Shipped programs pass the default: none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Sound and picture leave before the officer accepts.
+    pub leak_before_accept: bool,
+    /// Every n-th picture is counted as shown, then not written to the recording.
+    pub drop_every: Option<u32>,
+    /// Sound is recorded so much later than it was played.
+    pub shift_sound: std::time::Duration,
+    /// TLS offers X25519 only.
+    pub classical_only: bool,
+}

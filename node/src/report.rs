@@ -1,1 +1,242 @@
-//! The call report.
+//! The call report: one JSON object a node and consultation (`spec/consultation.md`,
+//! section 6). What was not measured is null, never invented.
+
+use serde::Serialize;
+use suora_protocol::fault::Code;
+
+/// How a consultation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Both ends talked, and one hung up.
+    Completed,
+    /// Something broke, or it never began.
+    Failed,
+    /// A proof was refused, by this end or the other.
+    Refused,
+}
+
+/// Why it did not complete.
+#[derive(Clone, Debug, Serialize)]
+pub struct Error {
+    /// The code of the registry.
+    pub code: Code,
+    /// What exactly.
+    pub message: Option<String>,
+}
+
+/// The other end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Peer {
+    /// Its peer id.
+    pub peer_id: String,
+    /// The name that its credential gives it; null for a citizen, who is not identified.
+    pub verified_as: Option<String>,
+}
+
+/// The route in use.
+#[derive(Clone, Debug, Serialize)]
+pub struct Path {
+    /// `direct` or `relayed`.
+    pub kind: &'static str,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: &'static str,
+    /// Our address.
+    pub local: Option<String>,
+    /// Theirs.
+    pub remote: Option<String>,
+    /// The relay, of a relayed path.
+    pub relay: Option<String>,
+    /// Round trip, in ms.
+    pub rtt_ms: Option<f64>,
+}
+
+/// As TLS negotiated.
+#[derive(Clone, Debug, Serialize)]
+pub struct Security {
+    /// The TLS version.
+    pub tls: &'static str,
+    /// The key exchange group.
+    pub key_exchange: String,
+    /// SHA-256 of the host's certificate.
+    pub fingerprint: String,
+}
+
+/// The other end's clock against ours.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Clock {
+    /// Theirs minus ours, in ms.
+    pub offset_ms: Option<f64>,
+    /// Half the round trip of the exchange that told it, in ms.
+    pub uncertainty_ms: Option<f64>,
+}
+
+/// How long things took, in ms.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Timing {
+    /// Button to the relay's link.
+    pub button_to_relay: Option<f64>,
+    /// Button to the place in the queue.
+    pub button_to_queue: Option<f64>,
+    /// The hub's match to this end verified.
+    pub match_to_session: Option<f64>,
+    /// The officer's accept to the first sound received.
+    pub accept_to_first_audio: Option<f64>,
+    /// The officer's accept to the first picture decoded.
+    pub accept_to_first_frame: Option<f64>,
+    /// Button to the first picture decoded.
+    pub button_to_first_frame: Option<f64>,
+}
+
+/// A distribution, in ms.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// Largest.
+    pub max: Option<f64>,
+}
+
+/// Half of a distribution, in ms.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Skew {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+}
+
+/// Pictures sent.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct VideoSent {
+    /// Pictures whose bytes left.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// Keyframes among them.
+    pub keyframes: u64,
+}
+
+/// Pictures received.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct VideoReceived {
+    /// Pictures decoded.
+    pub frames_decoded: u64,
+    /// Pictures that came too late or could not be decoded.
+    pub frames_dropped: u64,
+    /// Gaps as WebRTC's statistics define them.
+    pub freezes: u64,
+    /// Their time in all.
+    pub freeze_ms: f64,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// Pictures a second.
+    pub fps: Option<f64>,
+    /// Capture to sink.
+    pub latency_ms: Latency,
+}
+
+/// Pictures.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Video {
+    /// Sent.
+    pub sent: VideoSent,
+    /// Received.
+    pub received: VideoReceived,
+}
+
+/// Sound sent.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct AudioSent {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Sound received.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct AudioReceived {
+    /// Packets.
+    pub packets: u64,
+    /// Sound that was made up.
+    pub concealed_ms: u64,
+    /// Sound that was played.
+    pub played_ms: u64,
+    /// Capture to sink.
+    pub latency_ms: Latency,
+}
+
+/// Sound.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Audio {
+    /// Sent.
+    pub sent: AudioSent,
+    /// Received.
+    pub received: AudioReceived,
+    /// Picture behind sound, in ms.
+    pub av_skew_ms: Skew,
+}
+
+/// Chat lines.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Chat {
+    /// Sent.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+}
+
+/// What crossed the wire.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Wire {
+    /// UDP payload bytes.
+    pub sent_bytes: u64,
+    /// UDP payload bytes.
+    pub received_bytes: u64,
+    /// QUIC packets.
+    pub sent_packets: u64,
+    /// Of these, lost.
+    pub lost_packets: u64,
+}
+
+/// The call report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `citizen` or `officer`.
+    pub role: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it did not complete.
+    pub error: Option<Error>,
+    /// The other end.
+    pub peer: Option<Peer>,
+    /// The route in use at the end.
+    pub path: Option<Path>,
+    /// As TLS negotiated.
+    pub security: Option<Security>,
+    /// The other end's clock.
+    pub clock: Clock,
+    /// How long things took.
+    pub timing_ms: Timing,
+    /// Pictures.
+    pub video: Video,
+    /// Sound.
+    pub audio: Audio,
+    /// Chat lines.
+    pub chat: Chat,
+    /// What crossed the wire.
+    pub wire: Wire,
+    /// CPU time of this process.
+    pub cpu_seconds: Option<f64>,
+    /// Largest resident memory of this process.
+    pub max_rss_bytes: Option<u64>,
+}

@@ -1,1 +1,118 @@
-//! What people see.
+//! What people see of their node: the whole output for a person, as values. The status
+//! line, the control socket and every other screen are drawn from these.
+
+use serde::Serialize;
+use suora_protocol::fault::Code;
+
+use crate::report::{Path, Peer, Report, Security};
+
+/// Where a consultation stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// No consultation.
+    Idle,
+    /// Making the connection.
+    Connecting,
+    /// Both ends are proven; the officer has not accepted.
+    Warm,
+    /// Sound and picture flow.
+    Accepted,
+}
+
+/// One thing to show.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "view", rename_all = "kebab-case")]
+pub enum View {
+    /// The control link to the relay.
+    Link {
+        /// Whether it stands.
+        up: bool,
+        /// Why not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+    },
+    /// A citizen waits.
+    Queue {
+        /// People ahead.
+        position: u32,
+    },
+    /// An officer attends.
+    Attending {
+        /// People who wait.
+        waiting: u32,
+    },
+    /// An officer is asked.
+    Offer {
+        /// How long the citizen has waited, in seconds.
+        waited: u64,
+    },
+    /// The consultation's stage changed.
+    Session {
+        /// To this.
+        stage: Stage,
+        /// The other end, once it is proven.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer: Option<Peer>,
+        /// As TLS negotiated.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        security: Option<Security>,
+        /// The route in use.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path: Option<Path>,
+    },
+    /// A line was written.
+    Chat {
+        /// `me` or `peer`.
+        from: &'static str,
+        /// The line.
+        text: String,
+    },
+    /// What the other end sends.
+    PeerMedia {
+        /// Sound.
+        audio: bool,
+        /// Picture.
+        video: bool,
+    },
+    /// Figures of the last second.
+    Stats(Stats),
+    /// Something went wrong.
+    Fault {
+        /// The code of the registry.
+        code: Code,
+        /// What exactly.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// A consultation is over.
+    Report {
+        /// Its report.
+        report: Box<Report>,
+    },
+}
+
+/// Figures of the last second.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Stats {
+    /// Bits a second sent.
+    pub sent_bps: u64,
+    /// Bits a second received.
+    pub received_bps: u64,
+    /// Share of our packets lost, 0 to 1.
+    pub loss: f64,
+    /// Round trip, in ms.
+    pub rtt_ms: f64,
+    /// Capture to sink of the last picture, in ms.
+    pub latency_ms: Option<f64>,
+    /// Pictures shown in the last second.
+    pub fps: f64,
+    /// STREAM frames' payload bytes sent.
+    pub stream_bytes: u64,
+    /// Control bytes sent.
+    pub control_bytes: u64,
+    /// DATAGRAM frames sent.
+    pub datagrams: u64,
+    /// Unidirectional streams that the other end opened.
+    pub peer_streams: u64,
+}

@@ -1,1 +1,55 @@
-//! What is said inside a session.
+//! A consultation of one host and its guests (`spec/consultation.md`): who is proven,
+//! when the gate opens, what is said, when it ends. [`host::Host`] and [`guest::Guest`]
+//! are the two ends of one session; what both do is in [`talk`].
+
+pub mod clock;
+pub mod guest;
+pub mod host;
+pub mod talk;
+
+use bytes::Bytes;
+
+use crate::fault::{Code, Fault};
+use crate::time::Timestamp;
+use crate::wire::guest::Media;
+
+/// Where a session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Waits for the QUIC handshake or the other end's proof.
+    Proving,
+    /// Both ends are proven; nothing of sound or picture may flow.
+    Warm,
+    /// The officer accepted.
+    Accepted,
+    /// Over.
+    Ended,
+}
+
+/// What a session asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send a framed control message.
+    Send(Bytes),
+    /// The other end is proven.
+    Verified,
+    /// The officer accepted at this time, by the host's clock: open the gate.
+    Open(Timestamp),
+    /// The other end wrote a line.
+    Chat(String),
+    /// What the other end sends.
+    Media(Media),
+    /// The other end's clock: offset and uncertainty, in microseconds.
+    Clock {
+        /// Theirs minus ours.
+        offset: i64,
+        /// Half the round trip.
+        uncertainty: i64,
+    },
+    /// Close the connection; the session is over.
+    Close(Fault),
+}
+
+pub(crate) fn violation(what: &str) -> Fault {
+    Fault::new(Code::ProtocolViolation).with(what)
+}

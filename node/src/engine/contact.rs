@@ -1,0 +1,146 @@
+//! The citizen's side of a desk: from the button to the end of the contact.
+
+use std::net::SocketAddr;
+
+use suora_protocol::consultation::guest::Guest;
+use suora_protocol::desk::citizen::{Action, Citizen};
+use suora_protocol::documents::chain::{self, InviteExpected, Invited};
+use suora_protocol::documents::{Challenge, DeskId, Invite, Signed};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::Draw;
+use suora_protocol::time::{Now, Timestamp};
+use suora_protocol::wire::citizen::FromRelay;
+
+use super::ports::{Dial, Output};
+use super::sessions::{Machine, Session, ms};
+use super::{Engine, Side};
+use crate::report::Peer;
+use crate::view::View;
+
+/// One contact of a citizen.
+#[derive(Debug)]
+pub struct Contact {
+    /// The ticket's machine.
+    pub citizen: Citizen,
+    matched: Option<Timestamp>,
+}
+
+impl Contact {
+    /// A contact at `desk`, with a challenge of its own.
+    pub fn new(desk: DeskId, draw: &mut Draw) -> Self {
+        Self { citizen: Citizen::new(desk, Challenge::from_bytes(draw.bytes())), matched: None }
+    }
+}
+
+impl Engine {
+    pub(super) fn citizen_message(&mut self, now: Now, message: FromRelay) -> Result<(), Fault> {
+        let Side::Citizen(contact) = &mut self.side else { return Ok(()) };
+        let actions = match contact.citizen.message(message) {
+            Ok(actions) => actions,
+            Err(fault) => {
+                self.fail(now, fault);
+                return Ok(());
+            }
+        };
+        for action in actions {
+            match action {
+                Action::Say(message) => self.say_citizen(message),
+                Action::Position(position) => {
+                    if let Some(button) = self.button {
+                        self.timing.button_to_queue.get_or_insert(ms(now.utc.micros_since(button)));
+                    }
+                    self.out.push_back(Output::View(View::Queue { position }));
+                }
+                Action::Matched => {
+                    if let Side::Citizen(contact) = &mut self.side {
+                        contact.matched = Some(now.utc - self.rtt / 2);
+                    }
+                }
+                Action::Verify(invite) => self.invited(now, invite)?,
+                Action::Dropped(code) => self.close_session(Fault::new(code)),
+                Action::Over(code) if self.session.is_none() => self.fail(now, Fault::new(code)),
+                Action::Over(code) => self.close_session(Fault::new(code)),
+            }
+        }
+        Ok(())
+    }
+
+    /// An invite came: verify the chain, then dial, or refuse and say why.
+    fn invited(&mut self, now: Now, invite: Vec<u8>) -> Result<(), Fault> {
+        match self.verify_invite(now, invite) {
+            Ok((invited, addresses)) => {
+                let key = self.key.clone().ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
+                let descriptor = self.trust.get()?.clone();
+                let (id, hash) = (invited.invite.session, invited.invite.hash());
+                let dial = Dial {
+                    session: id,
+                    dcid: invited.invite.dcid,
+                    addresses,
+                    fingerprint: invited.invite.fingerprint,
+                    invite: hash,
+                    require_pq: invited.invite.require_pq,
+                };
+                let peer = Peer { peer_id: invited.host().to_text(), verified_as: Some(invited.credential.name.clone()) };
+                let Side::Citizen(contact) = &mut self.side else { return Ok(()) };
+                contact.citizen.took();
+                let guest = Guest::new(invited, descriptor, key, now);
+                self.session = Some(Session::new(id, Machine::Guest(guest), peer, contact.matched));
+                self.out.push_back(Output::Dial(dial));
+                self.show_connecting(id);
+            }
+            Err(fault) => {
+                let Side::Citizen(contact) = &mut self.side else { return Ok(()) };
+                let refusal = contact.citizen.refuse(fault.code);
+                if let Some(refusal) = refusal {
+                    self.say_citizen(refusal);
+                }
+                if fault.code.is_refusal() || fault.code == Code::NoPath {
+                    self.fail(now, fault);
+                } else {
+                    self.show_fault(&fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_invite(&self, now: Now, invite: Vec<u8>) -> Result<(Invited, Vec<SocketAddr>), Fault> {
+        let Side::Citizen(contact) = &self.side else { return Err(Fault::new(Code::Internal)) };
+        let key = self.key.as_ref().ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
+        let ticket = contact.citizen.ticket().ok_or(Fault::new(Code::NoTicket))?;
+        let expected =
+            InviteExpected { desk: self.settings.desk.clone(), ticket, guest: key.peer_id(), challenge: contact.citizen.challenge() };
+        let signed: Signed<Invite> = Signed::from_bytes(invite)?;
+        let invited = chain::invite(&signed, self.trust.get()?, &expected, now.utc)?;
+        let addresses: Vec<SocketAddr> = invited.invite.addresses.iter().filter_map(|text| text.parse().ok()).collect();
+        if addresses.is_empty() {
+            return Err(Fault::new(Code::NoPath).with("the officer lists no address"));
+        }
+        Ok((invited, addresses))
+    }
+
+    /// The citizen's session ended: is the contact over?
+    pub(super) fn citizen_over(&mut self, ending: &Fault, accepted: bool) -> bool {
+        let Side::Citizen(contact) = &mut self.side else { return true };
+        let cancelled = ending.code == Code::Cancelled;
+        let message = if cancelled && !accepted { contact.citizen.leave() } else { contact.citizen.session_ended(ending.code) };
+        if let Some(message) = message {
+            self.say_citizen(message);
+        }
+        // Before accept the ticket waits on, unless a proof was refused or the person went.
+        accepted || cancelled || ending.code.is_refusal()
+    }
+
+    pub(super) fn leave(&mut self, now: Now) {
+        match &mut self.side {
+            Side::Citizen(contact) => {
+                if let Some(message) = contact.citizen.leave() {
+                    self.say_citizen(message);
+                }
+                self.fail(now, Fault::new(Code::Cancelled));
+            }
+            Side::Officer(_) if self.completed + self.failed > 0 => self.finish(now),
+            Side::Officer(_) => self.fail(now, Fault::new(Code::Cancelled)),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The borders of the engine: what it asks of the doors and what they tell it. The doors
+//! implement these; the engine knows nothing else of sockets, streams and files.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use suora_protocol::documents::{Dcid, SessionId};
+use suora_protocol::fault::Fault;
+use suora_protocol::identity::{AgencyId, Hash, Key};
+use suora_protocol::time::Timestamp;
+use suora_protocol::wire::{citizen, officer};
+
+use crate::intent::Intent;
+use crate::report::{Audio, Path, Report, Security, Video, Wire};
+use crate::view::{Stats, View};
+
+/// What happens to the engine.
+#[derive(Debug)]
+pub enum Input {
+    /// A person wants something.
+    Intent(Intent),
+    /// The descriptor came, or did not.
+    Descriptor(Result<Fetched, Fault>),
+    /// Our own endpoint stands.
+    Local(Local),
+    /// The control link says.
+    Link(LinkEvent),
+    /// A session says.
+    Session(SessionId, SessionEvent),
+    /// Time passed.
+    Tick,
+}
+
+/// A fetched descriptor, unverified.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The signed bytes.
+    pub bytes: Bytes,
+    /// The root that the person trusts; `None`: the file itself is trusted as given.
+    pub root: Option<AgencyId>,
+}
+
+/// Our own endpoint.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// SHA-256 of our certificate.
+    pub fingerprint: Hash,
+    /// Where we can be reached directly.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What the control link says.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// It stands.
+    Up,
+    /// It fell; the door redials.
+    Down(Fault),
+    /// For a citizen.
+    Citizen(citizen::FromRelay),
+    /// For an officer.
+    Officer(officer::FromRelay),
+}
+
+/// What a session says.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// The QUIC handshake stands.
+    Connected {
+        /// The TLS exporter's 32 bytes.
+        binding: Hash,
+        /// The negotiated ALPN.
+        alpn: String,
+        /// As TLS negotiated.
+        security: Security,
+        /// The route in use.
+        path: Path,
+    },
+    /// A control message, without its length.
+    Control {
+        /// The message.
+        body: Bytes,
+        /// When its last byte was read.
+        at: Timestamp,
+    },
+    /// The first sound was received.
+    FirstAudio(Timestamp),
+    /// The first picture was decoded.
+    FirstFrame(Timestamp),
+    /// Figures, each second and at the end.
+    Stats(Box<SessionStats>),
+    /// The session is over.
+    Closed(Fault),
+}
+
+/// Figures of a session.
+#[derive(Clone, Debug, Default)]
+pub struct SessionStats {
+    /// Pictures so far.
+    pub video: Video,
+    /// Sound so far.
+    pub audio: Audio,
+    /// The wire so far.
+    pub wire: Wire,
+    /// The route in use.
+    pub path: Option<Path>,
+    /// The last second.
+    pub second: Stats,
+}
+
+/// What the engine asks of the doors.
+#[derive(Debug)]
+pub enum Output {
+    /// Fetch the descriptor.
+    Fetch,
+    /// Of the control link.
+    Link(LinkCommand),
+    /// Of the endpoint: expect a guest.
+    Expect(Expected),
+    /// Of the endpoint: dial a host.
+    Dial(Dial),
+    /// Of the endpoint: this session is no longer expected.
+    Forget(SessionId),
+    /// Of a session.
+    Session(SessionId, SessionCommand),
+    /// Show this.
+    View(View),
+    /// Write this report.
+    Report(Box<Report>),
+    /// The program ends, with this exit status.
+    Finished(u8),
+    /// Nothing more now.
+    Wait(&'static str),
+}
+
+/// What the engine asks of the control link.
+#[derive(Debug)]
+pub enum LinkCommand {
+    /// Connect to one of these relays, and keep connected.
+    Open {
+        /// Multiaddrs that end in `/p2p/<peer id>`.
+        relays: Vec<String>,
+        /// Our key there.
+        key: Key,
+        /// Whether to speak as an officer.
+        officer: bool,
+    },
+    /// Say this, if the link stands.
+    Citizen(citizen::ToRelay),
+    /// Say this, if the link stands.
+    Officer(officer::ToRelay),
+    /// Say what is to be said, then close.
+    Close,
+}
+
+/// A guest that may come.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The session.
+    pub session: SessionId,
+    /// The connection id of its first packet.
+    pub dcid: Dcid,
+    /// The hash of the invite: the exporter's context.
+    pub invite: Hash,
+    /// Whether only the hybrid group will do.
+    pub require_pq: bool,
+}
+
+/// A host to dial.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// The session.
+    pub session: SessionId,
+    /// The connection id of our first packet.
+    pub dcid: Dcid,
+    /// Where the host listens.
+    pub addresses: Vec<SocketAddr>,
+    /// SHA-256 of its certificate.
+    pub fingerprint: Hash,
+    /// The hash of the invite: the exporter's context.
+    pub invite: Hash,
+    /// Whether only the hybrid group will do.
+    pub require_pq: bool,
+}
+
+/// What the engine asks of a session.
+#[derive(Debug)]
+pub enum SessionCommand {
+    /// Send a framed control message.
+    Send(Bytes),
+    /// The gate opens.
+    Open,
+    /// What the person wants to send.
+    Media {
+        /// Sound.
+        audio: bool,
+        /// Picture.
+        video: bool,
+    },
+    /// The other end's clock minus ours, in microseconds.
+    Offset(i64),
+    /// Close with this code, once what was sent is out.
+    Close(Fault),
+}
