@@ -1,1 +1,395 @@
-//! QUIC.
+//! DOOR: the media endpoint (`spec/setup.md`, section 3). One quinn endpoint listens and
+//! dials. A host accepts only the guest whose first packet bears the connection id of an
+//! invite; a guest accepts only the certificate whose fingerprint the invite bears.
+
+pub mod certificate;
+pub mod congestion;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, EndpointConfig, IdleTimeout, ServerConfig,
+    TransportConfig, VarInt,
+};
+use rustls::NamedGroup;
+use rustls::crypto::CryptoProvider;
+use suora_protocol::documents::{Dcid, SessionId, chain};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::Hash;
+use suora_protocol::limits;
+use tokio::sync::oneshot;
+
+use self::certificate::{Certificate, Pin};
+use crate::Faults;
+use crate::engine::ports::{Dial, Expected, SessionEvent};
+use crate::path::socket::Socket;
+use crate::report::{Path, Security};
+
+/// The exporter's label (`spec/setup.md`, section 5).
+const EXPORTER: &[u8] = b"EXPORTER-suora-1";
+/// Streams of pictures that the other end may have open.
+const PICTURE_STREAMS: u32 = 32;
+
+/// A connection whose handshake stands, and what the engine is told of it.
+#[derive(Debug)]
+pub struct Connected {
+    /// The connection.
+    pub connection: Connection,
+    /// For the engine.
+    pub event: SessionEvent,
+}
+
+type Answer = oneshot::Sender<Result<Connected, Fault>>;
+type Expecting = Arc<Mutex<BTreeMap<Dcid, (Expected, Answer)>>>;
+
+/// The media endpoint of a node.
+#[derive(Debug)]
+pub struct Endpoint {
+    quinn: quinn::Endpoint,
+    socket: Arc<Socket>,
+    fingerprint: Hash,
+    expecting: Expecting,
+    loopback: bool,
+    faults: Faults,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+/// How the endpoint listens.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// Addresses to listen on; none: a free port of every interface.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether loopback addresses may be listed and dialled.
+    pub loopback: bool,
+}
+
+fn internal(error: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::Internal).with(error.to_string())
+}
+
+/// The key exchange groups that an end offers.
+fn provider(faults: Faults, require_pq: bool) -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups.retain(|group| match group.name() {
+        NamedGroup::X25519MLKEM768 => !faults.classical_only,
+        NamedGroup::X25519 => !require_pq || faults.classical_only,
+        _ => false,
+    });
+    Arc::new(provider)
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(PICTURE_STREAMS))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
+            u32::try_from(limits::SILENCE.as_millis()).unwrap_or(10_000),
+        ))))
+        .keep_alive_interval(Some(limits::KEEP_ALIVE))
+        .initial_rtt(Duration::from_millis(100))
+        .initial_mtu(1_200)
+        .mtu_discovery_config(None)
+        .packet_threshold(16)
+        .send_fairness(false)
+        .datagram_send_buffer_size(16 * 1_024)
+        .datagram_receive_buffer_size(Some(256 * 1_024))
+        .allow_spin(false)
+        .congestion_controller_factory(Arc::new(congestion::Floating));
+    transport
+}
+
+impl Endpoint {
+    /// Listens, with a fresh certificate.
+    pub fn new(listen: &Listen, faults: Faults) -> Result<Self, Fault> {
+        let certificate = Certificate::generate()?;
+        let fingerprint = certificate.fingerprint();
+        let socket = Socket::bind(&listen.addresses)?;
+        let quinn = quinn::Endpoint::new_with_abstract_socket(
+            EndpointConfig::default(),
+            Some(server_config(&certificate, faults, false)?),
+            socket.clone(),
+            Arc::new(quinn::TokioRuntime),
+        )
+        .map_err(internal)?;
+        let expecting = Expecting::default();
+        let accepting = tokio::spawn(accept(
+            quinn.clone(),
+            socket.clone(),
+            expecting.clone(),
+            certificate,
+            faults,
+        ));
+        Ok(Self {
+            quinn,
+            socket,
+            fingerprint,
+            expecting,
+            loopback: listen.loopback,
+            faults,
+            accepting,
+        })
+    }
+
+    /// SHA-256 of our certificate.
+    pub const fn fingerprint(&self) -> Hash {
+        self.fingerprint
+    }
+
+    /// Where we can be reached directly.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.socket.addresses(self.loopback)
+    }
+
+    /// Expects a guest; the answer is its connection.
+    pub fn expect(&self, expected: Expected) -> oneshot::Receiver<Result<Connected, Fault>> {
+        let (answer, receiver) = oneshot::channel();
+        self.socket.expect(expected.session, expected.dcid);
+        self.expecting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(expected.dcid, (expected, answer));
+        receiver
+    }
+
+    /// Dials a host; the answer is its connection.
+    pub fn dial(&self, dial: &Dial) -> oneshot::Receiver<Result<Connected, Fault>> {
+        let (answer, receiver) = oneshot::channel();
+        let connecting = self.connect(dial);
+        let (socket, session, invite) = (self.socket.clone(), dial.session, dial.invite);
+        tokio::spawn(async move {
+            let result = match connecting {
+                Ok(connecting) => match connecting.await {
+                    Ok(connection) => connected(connection, &socket, session, &invite),
+                    Err(error) => Err(handshake_fault(&error)),
+                },
+                Err(fault) => Err(fault),
+            };
+            let _ = answer.send(result);
+        });
+        receiver
+    }
+
+    fn connect(&self, dial: &Dial) -> Result<quinn::Connecting, Fault> {
+        let address = self
+            .socket
+            .dial(dial.session, dial.dcid, &dial.addresses, self.loopback)?;
+        let config = client_config(dial, self.faults)?;
+        // no SNI is sent: the name is a placeholder of the API
+        self.quinn
+            .connect_with(config, address, "suora.invalid")
+            .map_err(internal)
+    }
+
+    /// The session is over, or its guest no longer expected.
+    pub fn forget(&self, session: SessionId) {
+        self.expecting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, (expected, _)| expected.session != session);
+        self.socket.forget(session);
+    }
+
+    /// The path in use.
+    pub fn path(&self, session: SessionId, rtt: Duration) -> Option<Path> {
+        path(&self.socket, session, rtt)
+    }
+
+    /// A handle to ask for paths.
+    pub fn paths(&self) -> Paths {
+        Paths(self.socket.clone())
+    }
+
+    /// Closes all connections and waits until the other ends know.
+    pub async fn close(&self) {
+        self.accepting.abort();
+        self.quinn
+            .close(VarInt::from_u32(Code::Cancelled.close()), b"");
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.quinn.wait_idle()).await;
+    }
+}
+
+/// Tells the path of each session.
+#[derive(Clone, Debug)]
+pub struct Paths(Arc<Socket>);
+
+impl Paths {
+    /// The path in use.
+    pub fn of(&self, session: SessionId, rtt: Duration) -> Option<Path> {
+        path(&self.0, session, rtt)
+    }
+}
+
+fn path(socket: &Socket, session: SessionId, rtt: Duration) -> Option<Path> {
+    let (local, remote) = socket.path(session)?;
+    Some(Path {
+        kind: "direct",
+        transport: "udp",
+        local: Some(local.to_string()),
+        remote: Some(remote.to_string()),
+        relay: None,
+        rtt_ms: Some(rtt.as_secs_f64() * 1_000.0),
+    })
+}
+
+/// Accepts expected guests; nobody else is answered.
+async fn accept(
+    quinn: quinn::Endpoint,
+    socket: Arc<Socket>,
+    expecting: Expecting,
+    certificate: Certificate,
+    faults: Faults,
+) {
+    while let Some(incoming) = quinn.accept().await {
+        let dcid: Option<[u8; 20]> = incoming.orig_dst_cid().as_ref().try_into().ok();
+        let taken = dcid.and_then(|dcid| {
+            expecting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&Dcid::from_bytes(dcid))
+        });
+        let Some((expected, answer)) = taken else {
+            incoming.ignore();
+            continue;
+        };
+        let accepted = server_config(&certificate, faults, expected.require_pq)
+            .and_then(|config| incoming.accept_with(Arc::new(config)).map_err(internal));
+        let socket = socket.clone();
+        tokio::spawn(async move {
+            let result = match accepted {
+                Ok(connecting) => match connecting.await {
+                    Ok(connection) => {
+                        connected(connection, &socket, expected.session, &expected.invite)
+                    }
+                    Err(error) => Err(handshake_fault(&error)),
+                },
+                Err(fault) => Err(fault),
+            };
+            let _ = answer.send(result);
+        });
+    }
+}
+
+/// Reads what TLS negotiated.
+fn connected(
+    connection: Connection,
+    socket: &Socket,
+    session: SessionId,
+    invite: &Hash,
+) -> Result<Connected, Fault> {
+    socket.completed(session);
+    let mut binding = [0; 32];
+    connection
+        .export_keying_material(&mut binding, EXPORTER, invite.as_bytes())
+        .map_err(|_| internal("no exporter"))?;
+    let data = connection
+        .handshake_data()
+        .and_then(|data| data.downcast::<HandshakeData>().ok())
+        .ok_or_else(|| internal("no handshake data"))?;
+    let alpn = String::from_utf8(data.protocol.unwrap_or_default()).unwrap_or_default();
+    let key_exchange = match data.negotiated_key_exchange_group {
+        NamedGroup::X25519MLKEM768 => "X25519MLKEM768".into(),
+        NamedGroup::X25519 => "X25519".into(),
+        other => format!("{other:?}"),
+    };
+    let security = Security {
+        tls: "1.3",
+        key_exchange,
+        fingerprint: String::new(),
+    };
+    let path = path(socket, session, connection.rtt())
+        .ok_or_else(|| internal("a connection without path"))?;
+    Ok(Connected {
+        connection,
+        event: SessionEvent::Connected {
+            binding: Hash::from_bytes(binding),
+            alpn,
+            security,
+            path,
+        },
+    })
+}
+
+/// Why a handshake failed, as far as it can be told.
+pub fn handshake_fault(error: &ConnectionError) -> Fault {
+    match error {
+        ConnectionError::TimedOut => {
+            Fault::new(Code::NoPath).with("no answer to the first packets")
+        }
+        ConnectionError::TransportError(error)
+            if error.to_string().contains(certificate::MISMATCH) =>
+        {
+            Fault::new(Code::WrongCertificate)
+        }
+        ConnectionError::ApplicationClosed(close) => Fault::new(
+            Code::from_close(close.error_code.into_inner()).unwrap_or(Code::HandshakeFailed),
+        ),
+        other => Fault::new(Code::HandshakeFailed).with(other.to_string()),
+    }
+}
+
+fn server_config(
+    certificate: &Certificate,
+    faults: Faults,
+    require_pq: bool,
+) -> Result<ServerConfig, Fault> {
+    let (chain, key) = certificate.tls()?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider(faults, require_pq))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(internal)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(internal)?;
+    tls.alpn_protocols = vec![chain::ALPN.into()];
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    let mut config = ServerConfig::with_crypto(Arc::new(
+        QuicServerConfig::try_from(Arc::new(tls)).map_err(internal)?,
+    ));
+    let mut tokens = quinn::ValidationTokenConfig::default();
+    tokens.sent(0);
+    config
+        .transport_config(Arc::new(transport()))
+        .migration(false)
+        .validation_token_config(tokens);
+    Ok(config)
+}
+
+fn client_config(dial: &Dial, faults: Faults) -> Result<ClientConfig, Fault> {
+    let provider = provider(faults, dial.require_pq);
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(internal)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pin::new(dial.fingerprint, provider)))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![chain::ALPN.into()];
+    tls.resumption = rustls::client::Resumption::disabled();
+    tls.enable_sni = false;
+    tls.enable_early_data = false;
+    let mut config = ClientConfig::new(Arc::new(
+        QuicClientConfig::try_from(Arc::new(tls)).map_err(internal)?,
+    ));
+    let dcid = *dial.dcid.as_bytes();
+    config.initial_dst_cid_provider(Arc::new(move || quinn::ConnectionId::new(&dcid)));
+    config
+        .transport_config(Arc::new(transport()))
+        .token_store(Arc::new(NoTokens));
+    Ok(config)
+}
+
+/// Keeps no address validation tokens: they would tie a person's sessions together.
+#[derive(Debug)]
+struct NoTokens;
+
+impl quinn::TokenStore for NoTokens {
+    fn insert(&self, _: &str, _: bytes::Bytes) {}
+    fn take(&self, _: &str) -> Option<bytes::Bytes> {
+        None
+    }
+}

@@ -96,9 +96,14 @@ impl Engine {
         let mut draw = Draw::from_seed(seed);
         let side = match &settings.role {
             Role::Citizen { .. } => Side::Citizen(Contact::new(settings.desk.clone(), &mut draw)),
-            Role::Officer { credential, .. } => Side::Officer(Attendance::new(settings.desk.clone(), credential.clone())),
+            Role::Officer { credential, .. } => {
+                Side::Officer(Attendance::new(settings.desk.clone(), credential.clone()))
+            }
         };
-        let join = matches!(settings.role, Role::Citizen { join: true } | Role::Officer { .. });
+        let join = matches!(
+            settings.role,
+            Role::Citizen { join: true } | Role::Officer { .. }
+        );
         let mut engine = Self {
             settings,
             draw,
@@ -113,7 +118,10 @@ impl Engine {
             hang_up_at: None,
             button: None,
             timing: Timing::default(),
-            media: Media { audio: true, video: true },
+            media: Media {
+                audio: true,
+                video: true,
+            },
             completed: 0,
             failed: 0,
             finished: false,
@@ -157,14 +165,19 @@ impl Engine {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Output {
-        self.out.pop_front().unwrap_or(Output::Wait("tick four times a second"))
+        self.out
+            .pop_front()
+            .unwrap_or(Output::Wait("tick four times a second"))
     }
 
     fn take(&mut self, now: Now, input: Input) -> Result<(), Fault> {
         match input {
             Input::Intent(intent) => self.intent(now, intent),
             Input::Descriptor(fetched) => {
-                match fetched.and_then(|fetched| self.trust.take(&fetched, now.utc)).and_then(|()| self.open_link()) {
+                match fetched
+                    .and_then(|fetched| self.trust.take(&fetched, now.utc))
+                    .and_then(|()| self.open_link())
+                {
                     Ok(()) => Ok(()),
                     Err(fault) => {
                         self.fail(now, fault);
@@ -178,7 +191,15 @@ impl Engine {
             }
             Input::Link(event) => self.link(now, event),
             Input::Session(id, event) => {
-                if self.session.as_ref().is_some_and(|session| session.id == id) { self.session_event(now, event) } else { Ok(()) }
+                if self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.id == id)
+                {
+                    self.session_event(now, event)
+                } else {
+                    Ok(())
+                }
             }
             Input::Tick => self.tick(now),
         }
@@ -187,9 +208,12 @@ impl Engine {
     /// The desk, as the descriptor has it. Policies that need a relayed path are [`Code::NoPath`].
     fn desk(&self) -> Result<&Desk, Fault> {
         let descriptor = self.trust.get()?;
-        let desk = descriptor.desk(&self.settings.desk).ok_or_else(|| Fault::new(Code::UnknownDesk).with(self.settings.desk.as_str()))?;
+        let desk = descriptor
+            .desk(&self.settings.desk)
+            .ok_or_else(|| Fault::new(Code::UnknownDesk).with(self.settings.desk.as_str()))?;
         if desk.address_policy != AddressPolicy::Open {
-            return Err(Fault::new(Code::NoPath).with("this desk hides addresses, which needs a relayed path"));
+            return Err(Fault::new(Code::NoPath)
+                .with("this desk hides addresses, which needs a relayed path"));
         }
         Ok(desk)
     }
@@ -203,7 +227,11 @@ impl Engine {
         };
         let relays = descriptor.relays.clone();
         self.key = Some(key.clone());
-        self.out.push_back(Output::Link(LinkCommand::Open { relays, key, officer }));
+        self.out.push_back(Output::Link(LinkCommand::Open {
+            relays,
+            key,
+            officer,
+        }));
         Ok(())
     }
 
@@ -222,7 +250,11 @@ impl Engine {
                     self.stop_serving();
                 }
                 if let Some(session) = &mut self.session {
-                    let code = if session.phase() == Phase::Accepted { Code::Ended } else { Code::Cancelled };
+                    let code = if session.phase() == Phase::Accepted {
+                        Code::Ended
+                    } else {
+                        Code::Cancelled
+                    };
                     session.talk().bye(code);
                 }
                 Ok(())
@@ -237,14 +269,23 @@ impl Engine {
                 Ok(())
             }
             Intent::Chat { text } => {
-                let session = self.session.as_mut().ok_or_else(|| Fault::new(Code::ProtocolViolation).with("nobody is there yet"))?;
+                let session = self.session.as_mut().ok_or_else(|| {
+                    Fault::new(Code::ProtocolViolation).with("nobody is there yet")
+                })?;
                 session.talk().chat(now, text.clone())?;
                 session.facts.chat.sent += 1;
-                self.out.push_back(Output::View(View::Chat { from: "me", text }));
+                self.out
+                    .push_back(Output::View(View::Chat { from: "me", text }));
                 Ok(())
             }
-            Intent::Mute { on } => self.set_media(Media { audio: !on, ..self.media }),
-            Intent::Camera { on } => self.set_media(Media { video: on, ..self.media }),
+            Intent::Mute { on } => self.set_media(Media {
+                audio: !on,
+                ..self.media
+            }),
+            Intent::Camera { on } => self.set_media(Media {
+                video: on,
+                ..self.media
+            }),
         }
     }
 
@@ -252,7 +293,10 @@ impl Engine {
         self.media = media;
         if let Some(session) = &mut self.session {
             session.talk().media(media)?;
-            let command = SessionCommand::Media { audio: media.audio, video: media.video };
+            let command = SessionCommand::Media {
+                audio: media.audio,
+                video: media.video,
+            };
             self.out.push_back(Output::Session(session.id, command));
         }
         Ok(())
@@ -263,9 +307,14 @@ impl Engine {
             LinkEvent::Up => {
                 self.link_up = true;
                 self.ping.1 = None;
-                self.out.push_back(Output::View(View::Link { up: true, code: None }));
+                self.out.push_back(Output::View(View::Link {
+                    up: true,
+                    code: None,
+                }));
                 if let Some(button) = self.button {
-                    self.timing.button_to_relay.get_or_insert(sessions::ms(now.utc.micros_since(button)));
+                    self.timing
+                        .button_to_relay
+                        .get_or_insert(sessions::ms(now.utc.micros_since(button)));
                 }
                 match &mut self.side {
                     Side::Citizen(contact) => {
@@ -283,15 +332,20 @@ impl Engine {
             }
             LinkEvent::Down(fault) => {
                 self.link_up = false;
-                self.out.push_back(Output::View(View::Link { up: false, code: Some(fault.code) }));
+                self.out.push_back(Output::View(View::Link {
+                    up: false,
+                    code: Some(fault.code),
+                }));
                 if let Side::Officer(attendance) = &mut self.side
-                    && let Some(suora_protocol::desk::officer::Action::Withdrawn(code)) = attendance.officer.link_down()
+                    && let Some(suora_protocol::desk::officer::Action::Withdrawn(code)) =
+                        attendance.officer.link_down()
                 {
                     self.close_session(Fault::new(code));
                 }
                 Ok(())
             }
-            LinkEvent::Citizen(citizen::FromRelay::Pong { n }) | LinkEvent::Officer(officer::FromRelay::Pong { n }) => {
+            LinkEvent::Citizen(citizen::FromRelay::Pong { n })
+            | LinkEvent::Officer(officer::FromRelay::Pong { n }) => {
                 if let (true, Some(sent)) = (self.ping.0 == n, self.ping.1) {
                     self.rtt = now.mono.saturating_duration_since(sent);
                 }
@@ -303,7 +357,10 @@ impl Engine {
     }
 
     fn heartbeat(&mut self, now: Now) {
-        let due = self.ping.1.is_none_or(|sent| now.mono.saturating_duration_since(sent) >= limits::HEARTBEAT);
+        let due = self
+            .ping
+            .1
+            .is_none_or(|sent| now.mono.saturating_duration_since(sent) >= limits::HEARTBEAT);
         if self.link_up && due {
             self.ping = (self.ping.0 + 1, Some(now.mono));
             let n = self.ping.0;
@@ -322,11 +379,15 @@ impl Engine {
                 session.talk().bye(Code::Ended);
             }
         }
-        self.session.as_mut().map_or(Ok(()), |session| session.tick(now))
+        self.session
+            .as_mut()
+            .map_or(Ok(()), |session| session.tick(now))
     }
 
     fn session_event(&mut self, now: Now, event: SessionEvent) -> Result<(), Fault> {
-        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
         match session.event(now, event) {
             Ok(None) => {}
             Ok(Some(stats)) => self.out.push_back(Output::View(View::Stats(stats))),
@@ -342,12 +403,20 @@ impl Engine {
 
     /// Drains the session's machine; a parent drains its children here and nowhere else.
     fn drain(&mut self, now: Now) {
-        while let Some(output) = self.session.as_mut().and_then(|session| session.talk().poll_output()) {
+        while let Some(output) = self
+            .session
+            .as_mut()
+            .and_then(|session| session.talk().poll_output())
+        {
             use suora_protocol::consultation::Output as Out;
-            let Some(session) = &mut self.session else { return };
+            let Some(session) = &mut self.session else {
+                return;
+            };
             let id = session.id;
             match output {
-                Out::Send(bytes) => self.out.push_back(Output::Session(id, SessionCommand::Send(bytes))),
+                Out::Send(bytes) => self
+                    .out
+                    .push_back(Output::Session(id, SessionCommand::Send(bytes))),
                 Out::Verified => {
                     session.verified(now);
                     let view = session.view(Stage::Warm);
@@ -357,9 +426,11 @@ impl Engine {
                 Out::Open(at) => {
                     session.facts.accepted = Some(at);
                     let view = session.view(Stage::Accepted);
-                    self.out.push_back(Output::Session(id, SessionCommand::Open));
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::Open));
                     let Media { audio, video } = self.media;
-                    self.out.push_back(Output::Session(id, SessionCommand::Media { audio, video }));
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::Media { audio, video }));
                     self.out.push_back(Output::View(view));
                     self.hang_up_at = self.settings.talk.map(|talk| now.mono + talk);
                     if let Side::Citizen(contact) = &mut self.side {
@@ -368,16 +439,24 @@ impl Engine {
                 }
                 Out::Chat(text) => {
                     session.facts.chat.received += 1;
-                    self.out.push_back(Output::View(View::Chat { from: "peer", text }));
+                    self.out
+                        .push_back(Output::View(View::Chat { from: "peer", text }));
                 }
-                Out::Media(Media { audio, video }) => self.out.push_back(Output::View(View::PeerMedia { audio, video })),
-                Out::Clock { offset, uncertainty } => {
+                Out::Media(Media { audio, video }) => self
+                    .out
+                    .push_back(Output::View(View::PeerMedia { audio, video })),
+                Out::Clock {
+                    offset,
+                    uncertainty,
+                } => {
                     session.facts.clock = Some((offset, uncertainty));
-                    self.out.push_back(Output::Session(id, SessionCommand::Offset(offset)));
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::Offset(offset)));
                 }
                 Out::Close(fault) => {
                     session.facts.ending.get_or_insert(fault.clone());
-                    self.out.push_back(Output::Session(id, SessionCommand::Close(fault)));
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::Close(fault)));
                 }
             }
         }
@@ -395,12 +474,18 @@ impl Engine {
         if !self.session.as_ref().is_some_and(|session| session.closed) {
             return;
         }
-        let Some(session) = self.session.take() else { return };
+        let Some(session) = self.session.take() else {
+            return;
+        };
         self.hang_up_at = None;
         self.out.push_back(Output::Forget(session.id));
         self.out.push_back(Output::View(session.view(Stage::Idle)));
         let accepted = session.facts.accepted.is_some();
-        let ending = session.facts.ending.clone().unwrap_or_else(|| Fault::new(Code::Internal));
+        let ending = session
+            .facts
+            .ending
+            .clone()
+            .unwrap_or_else(|| Fault::new(Code::Internal));
         let over = self.contact_over(&session, &ending, accepted);
         if over {
             let report = session.report(self.role(), self.timing, self.button);
@@ -408,7 +493,9 @@ impl Engine {
                 Outcome::Completed => self.completed += 1,
                 _ => self.failed += 1,
             }
-            self.out.push_back(Output::View(View::Report { report: Box::new(report.clone()) }));
+            self.out.push_back(Output::View(View::Report {
+                report: Box::new(report.clone()),
+            }));
             self.out.push_back(Output::Report(Box::new(report)));
             if !self.serves_on() {
                 self.finish(now);
@@ -421,7 +508,9 @@ impl Engine {
         self.show_fault(&fault);
         let report = sessions::failed(self.role(), &fault, self.timing);
         self.failed += 1;
-        self.out.push_back(Output::View(View::Report { report: Box::new(report.clone()) }));
+        self.out.push_back(Output::View(View::Report {
+            report: Box::new(report.clone()),
+        }));
         self.out.push_back(Output::Report(Box::new(report)));
         self.finish(now);
     }
@@ -436,20 +525,34 @@ impl Engine {
     }
 
     fn show_fault(&mut self, fault: &Fault) {
-        self.out.push_back(Output::View(View::Fault { code: fault.code, detail: fault.detail.clone() }));
+        self.out.push_back(Output::View(View::Fault {
+            code: fault.code,
+            detail: fault.detail.clone(),
+        }));
     }
 
     fn say_citizen(&mut self, message: citizen::ToRelay) {
-        self.out.push_back(Output::Link(LinkCommand::Citizen(message)));
+        self.out
+            .push_back(Output::Link(LinkCommand::Citizen(message)));
     }
 
     fn say_officer(&mut self, message: officer::ToRelay) {
-        self.out.push_back(Output::Link(LinkCommand::Officer(message)));
+        self.out
+            .push_back(Output::Link(LinkCommand::Officer(message)));
     }
 
     fn show_connecting(&mut self, id: SessionId) {
-        debug_assert!(self.session.as_ref().is_some_and(|session| session.id == id));
-        self.out.push_back(Output::View(View::Session { stage: Stage::Connecting, peer: None, security: None, path: None }));
+        debug_assert!(
+            self.session
+                .as_ref()
+                .is_some_and(|session| session.id == id)
+        );
+        self.out.push_back(Output::View(View::Session {
+            stage: Stage::Connecting,
+            peer: None,
+            security: None,
+            path: None,
+        }));
     }
 
     fn set_status(&mut self, status: Status) {

@@ -28,13 +28,18 @@ pub struct Contact {
 impl Contact {
     /// A contact at `desk`, with a challenge of its own.
     pub fn new(desk: DeskId, draw: &mut Draw) -> Self {
-        Self { citizen: Citizen::new(desk, Challenge::from_bytes(draw.bytes())), matched: None }
+        Self {
+            citizen: Citizen::new(desk, Challenge::from_bytes(draw.bytes())),
+            matched: None,
+        }
     }
 }
 
 impl Engine {
     pub(super) fn citizen_message(&mut self, now: Now, message: FromRelay) -> Result<(), Fault> {
-        let Side::Citizen(contact) = &mut self.side else { return Ok(()) };
+        let Side::Citizen(contact) = &mut self.side else {
+            return Ok(());
+        };
         let actions = match contact.citizen.message(message) {
             Ok(actions) => actions,
             Err(fault) => {
@@ -47,7 +52,9 @@ impl Engine {
                 Action::Say(message) => self.say_citizen(message),
                 Action::Position(position) => {
                     if let Some(button) = self.button {
-                        self.timing.button_to_queue.get_or_insert(ms(now.utc.micros_since(button)));
+                        self.timing
+                            .button_to_queue
+                            .get_or_insert(ms(now.utc.micros_since(button)));
                     }
                     self.out.push_back(Output::View(View::Queue { position }));
                 }
@@ -69,7 +76,10 @@ impl Engine {
     fn invited(&mut self, now: Now, invite: Vec<u8>) -> Result<(), Fault> {
         match self.verify_invite(now, invite) {
             Ok((invited, addresses)) => {
-                let key = self.key.clone().ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
+                let key = self
+                    .key
+                    .clone()
+                    .ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
                 let descriptor = self.trust.get()?.clone();
                 let (id, hash) = (invited.invite.session, invited.invite.hash());
                 let dial = Dial {
@@ -80,16 +90,28 @@ impl Engine {
                     invite: hash,
                     require_pq: invited.invite.require_pq,
                 };
-                let peer = Peer { peer_id: invited.host().to_text(), verified_as: Some(invited.credential.name.clone()) };
-                let Side::Citizen(contact) = &mut self.side else { return Ok(()) };
+                let peer = Peer {
+                    peer_id: invited.host().to_text(),
+                    verified_as: Some(invited.credential.name.clone()),
+                };
+                let Side::Citizen(contact) = &mut self.side else {
+                    return Ok(());
+                };
                 contact.citizen.took();
                 let guest = Guest::new(invited, descriptor, key, now);
-                self.session = Some(Session::new(id, Machine::Guest(guest), peer, contact.matched));
+                self.session = Some(Session::new(
+                    id,
+                    Machine::Guest(guest),
+                    peer,
+                    contact.matched,
+                ));
                 self.out.push_back(Output::Dial(dial));
                 self.show_connecting(id);
             }
             Err(fault) => {
-                let Side::Citizen(contact) = &mut self.side else { return Ok(()) };
+                let Side::Citizen(contact) = &mut self.side else {
+                    return Ok(());
+                };
                 let refusal = contact.citizen.refuse(fault.code);
                 if let Some(refusal) = refusal {
                     self.say_citizen(refusal);
@@ -104,15 +126,33 @@ impl Engine {
         Ok(())
     }
 
-    fn verify_invite(&self, now: Now, invite: Vec<u8>) -> Result<(Invited, Vec<SocketAddr>), Fault> {
-        let Side::Citizen(contact) = &self.side else { return Err(Fault::new(Code::Internal)) };
-        let key = self.key.as_ref().ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
+    fn verify_invite(
+        &self,
+        now: Now,
+        invite: Vec<u8>,
+    ) -> Result<(Invited, Vec<SocketAddr>), Fault> {
+        let Side::Citizen(contact) = &self.side else {
+            return Err(Fault::new(Code::Internal));
+        };
+        let key = self
+            .key
+            .as_ref()
+            .ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
         let ticket = contact.citizen.ticket().ok_or(Fault::new(Code::NoTicket))?;
-        let expected =
-            InviteExpected { desk: self.settings.desk.clone(), ticket, guest: key.peer_id(), challenge: contact.citizen.challenge() };
+        let expected = InviteExpected {
+            desk: self.settings.desk.clone(),
+            ticket,
+            guest: key.peer_id(),
+            challenge: contact.citizen.challenge(),
+        };
         let signed: Signed<Invite> = Signed::from_bytes(invite)?;
         let invited = chain::invite(&signed, self.trust.get()?, &expected, now.utc)?;
-        let addresses: Vec<SocketAddr> = invited.invite.addresses.iter().filter_map(|text| text.parse().ok()).collect();
+        let addresses: Vec<SocketAddr> = invited
+            .invite
+            .addresses
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
         if addresses.is_empty() {
             return Err(Fault::new(Code::NoPath).with("the officer lists no address"));
         }
@@ -121,9 +161,15 @@ impl Engine {
 
     /// The citizen's session ended: is the contact over?
     pub(super) fn citizen_over(&mut self, ending: &Fault, accepted: bool) -> bool {
-        let Side::Citizen(contact) = &mut self.side else { return true };
+        let Side::Citizen(contact) = &mut self.side else {
+            return true;
+        };
         let cancelled = ending.code == Code::Cancelled;
-        let message = if cancelled && !accepted { contact.citizen.leave() } else { contact.citizen.session_ended(ending.code) };
+        let message = if cancelled && !accepted {
+            contact.citizen.leave()
+        } else {
+            contact.citizen.session_ended(ending.code)
+        };
         if let Some(message) = message {
             self.say_citizen(message);
         }

@@ -5,7 +5,8 @@ use suora_protocol::consultation::Phase;
 use suora_protocol::consultation::host::Host;
 use suora_protocol::desk::officer::{Action, Offer, Officer, State};
 use suora_protocol::documents::{
-    self, Challenge, ConsultationId, Dcid, DescriptorRef, DeskId, Invite, Nonce, Role as DocumentRole, SessionId, chain,
+    self, Challenge, ConsultationId, Dcid, DescriptorRef, DeskId, Invite, Nonce,
+    Role as DocumentRole, SessionId, chain,
 };
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits;
@@ -31,22 +32,37 @@ pub struct Attendance {
 impl Attendance {
     /// An officer of `desk` who is available at once.
     pub fn new(desk: DeskId, credential: Bytes) -> Self {
-        Self { officer: Officer::new(desk, credential.clone(), Status::Available), credential, matched: None, stopping: false }
+        Self {
+            officer: Officer::new(desk, credential.clone(), Status::Available),
+            credential,
+            matched: None,
+            stopping: false,
+        }
     }
 }
 
 impl Engine {
     pub(super) fn officer_message(&mut self, now: Now, message: FromRelay) -> Result<(), Fault> {
-        let Side::Officer(attendance) = &mut self.side else { return Ok(()) };
+        let Side::Officer(attendance) = &mut self.side else {
+            return Ok(());
+        };
         match attendance.officer.message(message) {
             Ok(Some(Action::Say(message))) => self.say_officer(message),
-            Ok(Some(Action::Waiting(waiting))) => self.out.push_back(Output::View(View::Attending { waiting })),
+            Ok(Some(Action::Waiting(waiting))) => self
+                .out
+                .push_back(Output::View(View::Attending { waiting })),
             Ok(Some(Action::Offer(offer))) => {
                 attendance.matched = Some(now.utc - self.rtt / 2);
                 if let Err(fault) = self.offered(now, &offer) {
                     self.decline(fault.code);
                     return Err(fault);
                 }
+            }
+            // a guest that refuses our proof: there is nothing to wait for
+            Ok(Some(Action::Withdrawn(code)))
+                if self.session.is_none() && code.is_refusal() && !self.serves_on() =>
+            {
+                self.fail(now, Fault::new(code))
             }
             Ok(Some(Action::Withdrawn(code))) => self.close_session(Fault::new(code)),
             Ok(None) => {}
@@ -60,15 +76,24 @@ impl Engine {
         if self.session.is_some() {
             return Err(Fault::new(Code::Busy));
         }
-        let local = self.local.clone().ok_or_else(|| Fault::new(Code::Internal).with("the endpoint does not stand yet"))?;
+        let local = self
+            .local
+            .clone()
+            .ok_or_else(|| Fault::new(Code::Internal).with("the endpoint does not stand yet"))?;
         if local.addresses.is_empty() {
-            return Err(Fault::new(Code::NoPath).with("no address to be reached at; see --listen and --loopback"));
+            return Err(Fault::new(Code::NoPath)
+                .with("no address to be reached at; see --listen and --loopback"));
         }
         let desk = self.desk()?;
         let (policy, require_pq) = (desk.address_policy, desk.require_pq);
         let descriptor = self.trust.get()?.clone();
-        let key = self.key.clone().ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
-        let Side::Officer(attendance) = &self.side else { return Ok(()) };
+        let key = self
+            .key
+            .clone()
+            .ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
+        let Side::Officer(attendance) = &self.side else {
+            return Ok(());
+        };
         let invite = Invite {
             agency: descriptor.agency,
             desk: self.settings.desk.clone(),
@@ -82,10 +107,18 @@ impl Engine {
             fingerprint: local.fingerprint,
             dcid: Dcid::from_bytes(self.draw.bytes()),
             versions: vec![chain::ALPN.into()],
-            addresses: local.addresses.iter().take(limits::ADDRESSES_MAX).map(ToString::to_string).collect(),
+            addresses: local
+                .addresses
+                .iter()
+                .take(limits::ADDRESSES_MAX)
+                .map(ToString::to_string)
+                .collect(),
             address_policy: policy,
             require_pq,
-            descriptor: DescriptorRef { sequence: descriptor.sequence, hash: descriptor.hash() },
+            descriptor: DescriptorRef {
+                sequence: descriptor.sequence,
+                hash: descriptor.hash(),
+            },
             previous: None,
             credential: attendance.credential.to_vec(),
             issued_at: now.utc,
@@ -93,16 +126,32 @@ impl Engine {
         };
         let signed = documents::sign(&invite, &key)?;
         let ticket = (offer.ticket, offer.attempt);
-        let say = ToRelay::Invite { ticket: ticket.0, attempt: ticket.1, invite: signed.bytes().to_vec() };
+        let say = ToRelay::Invite {
+            ticket: ticket.0,
+            attempt: ticket.1,
+            invite: signed.bytes().to_vec(),
+        };
         // An own invite that does not verify is sent all the same: its guest judges it, and says why.
         match chain::own_invite(&signed, &descriptor, now.utc) {
             Ok(invited) => {
-                let (id, hash, dcid) = (invited.invite.session, invited.invite.hash(), invited.invite.dcid);
-                let peer = Peer { peer_id: offer.guest.to_text(), verified_as: None };
+                let (id, hash, dcid) = (
+                    invited.invite.session,
+                    invited.invite.hash(),
+                    invited.invite.dcid,
+                );
+                let peer = Peer {
+                    peer_id: offer.guest.to_text(),
+                    verified_as: None,
+                };
                 let matched = attendance.matched;
                 let host = Host::new(invited, descriptor, key, now);
                 self.session = Some(Session::new(id, Machine::Host(host), peer, matched));
-                self.out.push_back(Output::Expect(Expected { session: id, dcid, invite: hash, require_pq }));
+                self.out.push_back(Output::Expect(Expected {
+                    session: id,
+                    dcid,
+                    invite: hash,
+                    require_pq,
+                }));
                 self.say_officer(say);
                 self.show_connecting(id);
             }
@@ -111,14 +160,21 @@ impl Engine {
                 self.show_fault(&fault);
             }
         }
-        self.out.push_back(Output::View(View::Offer { waited: offer.waited_ms / 1_000 }));
+        self.out.push_back(Output::View(View::Offer {
+            waited: offer.waited_ms / 1_000,
+        }));
         Ok(())
     }
 
     /// Both ends are proven: take the offer at once, if the person said so before.
     pub(super) fn proven(&mut self, now: Now) {
-        if matches!(self.settings.role, Role::Officer { auto_accept: true, .. })
-            && let Err(fault) = self.accept(now)
+        if matches!(
+            self.settings.role,
+            Role::Officer {
+                auto_accept: true,
+                ..
+            }
+        ) && let Err(fault) = self.accept(now)
         {
             self.show_fault(&fault);
         }
@@ -126,8 +182,14 @@ impl Engine {
 
     pub(super) fn accept(&mut self, now: Now) -> Result<(), Fault> {
         let nobody = || Fault::new(Code::ProtocolViolation).with("there is no offer to accept");
-        let Side::Officer(attendance) = &mut self.side else { return Err(nobody()) };
-        let session = self.session.as_mut().filter(|session| session.phase() == Phase::Warm).ok_or_else(nobody)?;
+        let Side::Officer(attendance) = &mut self.side else {
+            return Err(nobody());
+        };
+        let session = self
+            .session
+            .as_mut()
+            .filter(|session| session.phase() == Phase::Warm)
+            .ok_or_else(nobody)?;
         let message = attendance.officer.accept().ok_or_else(nobody)?;
         session.accept(now)?;
         self.say_officer(message);
@@ -135,7 +197,9 @@ impl Engine {
     }
 
     pub(super) fn decline(&mut self, code: Code) {
-        let Side::Officer(attendance) = &mut self.side else { return };
+        let Side::Officer(attendance) = &mut self.side else {
+            return;
+        };
         if let Some(message) = attendance.officer.decline(code) {
             self.say_officer(message);
             self.close_session(Fault::new(code));
@@ -144,9 +208,15 @@ impl Engine {
 
     /// The session ended: tells the relay; says whether a contact is over.
     pub(super) fn contact_over(&mut self, _: &Session, ending: &Fault, accepted: bool) -> bool {
-        let Side::Officer(attendance) = &mut self.side else { return self.citizen_over(ending, accepted) };
+        let Side::Officer(attendance) = &mut self.side else {
+            return self.citizen_over(ending, accepted);
+        };
         let offered = matches!(attendance.officer.state(), State::Offered(_));
-        let message = if offered { attendance.officer.decline(ending.code) } else { attendance.officer.done(ending.code) };
+        let message = if offered {
+            attendance.officer.decline(ending.code)
+        } else {
+            attendance.officer.done(ending.code)
+        };
         if let Some(message) = message {
             self.say_officer(message);
         }
@@ -156,7 +226,10 @@ impl Engine {
 
     pub(super) const fn serves_on(&self) -> bool {
         match &self.side {
-            Side::Officer(attendance) => matches!(self.settings.role, Role::Officer { stay: true, .. }) && !attendance.stopping,
+            Side::Officer(attendance) => {
+                matches!(self.settings.role, Role::Officer { stay: true, .. })
+                    && !attendance.stopping
+            }
             Side::Citizen(_) => false,
         }
     }

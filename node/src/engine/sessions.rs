@@ -64,7 +64,16 @@ pub fn ms(micros: i64) -> f64 {
 impl Session {
     /// A session that begins; `peer` is shown once it is proven.
     pub fn new(id: SessionId, machine: Machine, peer: Peer, matched: Option<Timestamp>) -> Self {
-        Self { id, closed: false, facts: Facts { peer: Some(peer), matched, ..Facts::default() }, machine }
+        Self {
+            id,
+            closed: false,
+            facts: Facts {
+                peer: Some(peer),
+                matched,
+                ..Facts::default()
+            },
+            machine,
+        }
     }
 
     /// Where it stands.
@@ -87,7 +96,9 @@ impl Session {
     pub fn accept(&mut self, now: Now) -> Result<(), Fault> {
         match &mut self.machine {
             Machine::Host(host) => host.accept(now),
-            Machine::Guest(_) => Err(Fault::new(Code::ProtocolViolation).with("only the officer accepts")),
+            Machine::Guest(_) => {
+                Err(Fault::new(Code::ProtocolViolation).with("only the officer accepts"))
+            }
         }
     }
 
@@ -107,7 +118,12 @@ impl Session {
     /// The session's door says. A fault is the other end's.
     pub fn event(&mut self, now: Now, event: SessionEvent) -> Result<Option<Stats>, Fault> {
         match event {
-            SessionEvent::Connected { binding, alpn, security, path } => {
+            SessionEvent::Connected {
+                binding,
+                alpn,
+                security,
+                path,
+            } => {
                 self.facts.security = Some(security);
                 self.facts.path = Some(path);
                 match &mut self.machine {
@@ -153,9 +169,18 @@ impl Session {
         let facts = &self.facts;
         let (outcome, error) = outcome(facts.ending.as_ref(), facts.accepted.is_some());
         // the host's clock → ours
-        let offset = if matches!(self.machine, Machine::Guest(_)) { facts.clock.map(|(offset, _)| offset) } else { Some(0) };
-        let accepted = facts.accepted.zip(offset).map(|(at, offset)| at.shift(-offset));
-        let since = |from: Option<Timestamp>, to: Option<Timestamp>| from.zip(to).map(|(from, to)| ms(to.micros_since(from)));
+        let offset = if matches!(self.machine, Machine::Guest(_)) {
+            facts.clock.map(|(offset, _)| offset)
+        } else {
+            Some(0)
+        };
+        let accepted = facts
+            .accepted
+            .zip(offset)
+            .map(|(at, offset)| at.shift(-offset));
+        let since = |from: Option<Timestamp>, to: Option<Timestamp>| {
+            from.zip(to).map(|(from, to)| ms(to.micros_since(from)))
+        };
         Report {
             role,
             outcome,
@@ -163,12 +188,19 @@ impl Session {
             peer: facts.peer.clone().filter(|_| facts.proven.is_some()),
             path: facts.path.clone(),
             security: facts.security.clone(),
-            clock: Clock { offset_ms: facts.clock.map(|(offset, _)| ms(offset)), uncertainty_ms: facts.clock.map(|(_, half)| ms(half)) },
+            clock: Clock {
+                offset_ms: facts.clock.map(|(offset, _)| ms(offset)),
+                uncertainty_ms: facts.clock.map(|(_, half)| ms(half)),
+            },
             timing_ms: Timing {
                 match_to_session: since(facts.matched, facts.proven),
                 accept_to_first_audio: since(accepted, facts.first_audio),
                 accept_to_first_frame: since(accepted, facts.first_frame),
-                button_to_first_frame: if role == "citizen" { since(button, facts.first_frame) } else { None },
+                button_to_first_frame: if role == "citizen" {
+                    since(button, facts.first_frame)
+                } else {
+                    None
+                },
                 ..timing
             },
             video: facts.stats.video,
@@ -182,8 +214,13 @@ impl Session {
 }
 
 fn outcome(ending: Option<&Fault>, accepted: bool) -> (Outcome, Option<Error>) {
-    let Some(fault) = ending else { return (Outcome::Failed, None) };
-    let error = Some(Error { code: fault.code, message: fault.detail.clone() });
+    let Some(fault) = ending else {
+        return (Outcome::Failed, None);
+    };
+    let error = Some(Error {
+        code: fault.code,
+        message: fault.detail.clone(),
+    });
     match fault.code {
         Code::Ended if accepted => (Outcome::Completed, None),
         code if code.is_refusal() => (Outcome::Refused, error),

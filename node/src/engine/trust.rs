@@ -20,7 +20,9 @@ impl Trust {
 
     /// The descriptor, or a fault.
     pub fn get(&self) -> Result<&Verified<Descriptor>, Fault> {
-        self.known.as_ref().ok_or_else(|| Fault::new(Code::DescriptorUnreachable).with("not fetched yet"))
+        self.known
+            .as_ref()
+            .ok_or_else(|| Fault::new(Code::DescriptorUnreachable).with("not fetched yet"))
     }
 
     /// Verifies a fetched descriptor: under the given root, or as given when the file itself is

@@ -25,7 +25,14 @@ pub struct Guest {
 impl Guest {
     /// Dials the host of a verified invite; it is dead when no welcome came within its bound.
     pub fn new(invited: Invited, descriptor: Verified<Descriptor>, key: Key, now: Now) -> Self {
-        Self { talk: Talk::new(true), invited, descriptor, key, sent: None, deadline: now.utc + limits::INVITE_WELCOME }
+        Self {
+            talk: Talk::new(true),
+            invited,
+            descriptor,
+            key,
+            sent: None,
+            deadline: now.utc + limits::INVITE_WELCOME,
+        }
     }
 
     /// Both ends' common part.
@@ -45,20 +52,38 @@ impl Guest {
 
     /// The QUIC handshake stands, under the certificate of the invite: say hello.
     pub fn connected(&mut self, binding: Hash, alpn: String) -> Result<(), Fault> {
-        let descriptor = DescriptorRef { sequence: self.descriptor.sequence, hash: self.descriptor.hash() };
-        let hello = documents::sign(&Hello { invite: self.invited.invite.hash(), binding, alpn, descriptor }, &self.key)?;
+        let descriptor = DescriptorRef {
+            sequence: self.descriptor.sequence,
+            hash: self.descriptor.hash(),
+        };
+        let hello = documents::sign(
+            &Hello {
+                invite: self.invited.invite.hash(),
+                binding,
+                alpn,
+                descriptor,
+            },
+            &self.key,
+        )?;
         self.sent = Some((hello.hash(), binding));
-        self.talk.send(&ToHost::Hello { hello: hello.bytes().to_vec() })
+        self.talk.send(&ToHost::Hello {
+            hello: hello.bytes().to_vec(),
+        })
     }
 
     /// A control message, without its length.
     pub fn message(&mut self, now: Now, body: &[u8], at: Timestamp) -> Result<(), Fault> {
         match wire::decode::<FromHost>(body)? {
-            FromHost::Welcome { welcome, participant } => {
+            FromHost::Welcome {
+                welcome,
+                participant,
+            } => {
                 if self.talk.phase != Phase::Proving || participant != 1 {
                     return Err(violation("a second welcome"));
                 }
-                let (hello, binding) = self.sent.ok_or_else(|| violation("a welcome before the hello"))?;
+                let (hello, binding) = self
+                    .sent
+                    .ok_or_else(|| violation("a welcome before the hello"))?;
                 let signed: Signed<Welcome> = Signed::from_bytes(welcome)?;
                 chain::welcome(&signed, &self.invited, &hello, &binding)?;
                 self.talk.phase = Phase::Warm;
@@ -85,7 +110,8 @@ impl Guest {
     /// Time passed.
     pub fn tick(&mut self, now: Now) -> Result<(), Fault> {
         if self.talk.phase == Phase::Proving && now.utc >= self.deadline {
-            self.talk.end(Fault::new(Code::Timeout).with("no welcome came"));
+            self.talk
+                .end(Fault::new(Code::Timeout).with("no welcome came"));
         }
         self.talk.tick(now)
     }

@@ -25,7 +25,14 @@ pub struct Host {
 impl Host {
     /// Expects the guest of an own, verified invite; it is dead when no hello came within its bound.
     pub fn new(invited: Invited, descriptor: Verified<Descriptor>, key: Key, now: Now) -> Self {
-        Self { talk: Talk::new(false), invited, descriptor, key, connection: None, deadline: now.utc + limits::INVITE_WELCOME }
+        Self {
+            talk: Talk::new(false),
+            invited,
+            descriptor,
+            key,
+            connection: None,
+            deadline: now.utc + limits::INVITE_WELCOME,
+        }
     }
 
     /// Both ends' common part.
@@ -60,13 +67,23 @@ impl Host {
         if self.talk.phase != Phase::Proving {
             return Err(violation("a second hello"));
         }
-        let (binding, alpn) = self.connection.as_ref().ok_or_else(|| Fault::new(Code::Internal).with("a hello of no connection"))?;
+        let (binding, alpn) = self
+            .connection
+            .as_ref()
+            .ok_or_else(|| Fault::new(Code::Internal).with("a hello of no connection"))?;
         let signed: Signed<Hello> = Signed::from_bytes(hello)?;
         let hello = chain::hello(&signed, &self.invited, binding, alpn, &self.descriptor)?;
-        let welcome = Welcome { invite: self.invited.invite.hash(), binding: *binding, hello: hello.hash() };
+        let welcome = Welcome {
+            invite: self.invited.invite.hash(),
+            binding: *binding,
+            hello: hello.hash(),
+        };
         let welcome = documents::sign(&welcome, &self.key)?;
         self.talk.phase = Phase::Warm;
-        self.talk.send(&FromHost::Welcome { welcome: welcome.bytes().to_vec(), participant: 1 })?;
+        self.talk.send(&FromHost::Welcome {
+            welcome: welcome.bytes().to_vec(),
+            participant: 1,
+        })?;
         self.talk.push(Output::Verified);
         self.talk.tick(now)
     }
@@ -85,7 +102,8 @@ impl Host {
     /// Time passed.
     pub fn tick(&mut self, now: Now) -> Result<(), Fault> {
         if self.talk.phase == Phase::Proving && now.utc >= self.deadline {
-            self.talk.end(Fault::new(Code::Timeout).with("the guest did not come"));
+            self.talk
+                .end(Fault::new(Code::Timeout).with("the guest did not come"));
         }
         self.talk.tick(now)
     }

@@ -10,8 +10,8 @@ use super::{Output, Phase, violation};
 use crate::fault::{Code, Fault};
 use crate::limits;
 use crate::time::{Now, Timestamp};
-use crate::wire::guest::{Bye, Chat, Clock, ClockAnswer, FromHost, Media, ToHost};
 use crate::wire;
+use crate::wire::guest::{Bye, Chat, Clock, ClockAnswer, FromHost, Media, ToHost};
 
 /// The messages that both ends know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +74,10 @@ impl Talk {
             sync: Sync::default(),
             chats: 0,
             heard: 0,
-            media: Media { audio: true, video: true },
+            media: Media {
+                audio: true,
+                video: true,
+            },
             out: VecDeque::new(),
         }
     }
@@ -95,7 +98,11 @@ impl Talk {
     }
 
     fn line(&mut self, line: Line) -> Result<(), Fault> {
-        if self.to_host { self.send(&ToHost::from(line)) } else { self.send(&FromHost::from(line)) }
+        if self.to_host {
+            self.send(&ToHost::from(line))
+        } else {
+            self.send(&FromHost::from(line))
+        }
     }
 
     fn proven(&self) -> bool {
@@ -108,10 +115,15 @@ impl Talk {
             return Err(Fault::new(Code::ProtocolViolation).with("nobody is there yet"));
         }
         if text.is_empty() || text.len() > limits::CHAT_MAX {
-            return Err(Fault::new(Code::TooLarge).with(format!("a line is 1 to {} bytes", limits::CHAT_MAX)));
+            return Err(Fault::new(Code::TooLarge)
+                .with(format!("a line is 1 to {} bytes", limits::CHAT_MAX)));
         }
         self.chats += 1;
-        self.line(Line::Chat(Chat { id: self.chats, text, at: now.utc }))
+        self.line(Line::Chat(Chat {
+            id: self.chats,
+            text,
+            at: now.utc,
+        }))
     }
 
     /// Tells the other end what this one sends.
@@ -171,10 +183,18 @@ impl Talk {
                 self.out.push_back(Output::Chat(chat.text));
             }
             Line::Media(media) => self.out.push_back(Output::Media(media)),
-            Line::Clock(clock) => self.line(Line::ClockAnswer(ClockAnswer { id: clock.id, t1: clock.t1, t2: at, t3: now.utc }))?,
+            Line::Clock(clock) => self.line(Line::ClockAnswer(ClockAnswer {
+                id: clock.id,
+                t1: clock.t1,
+                t2: at,
+                t3: now.utc,
+            }))?,
             Line::ClockAnswer(answer) => {
                 if let Some((offset, uncertainty)) = self.sync.answer(answer, at) {
-                    self.out.push_back(Output::Clock { offset, uncertainty });
+                    self.out.push_back(Output::Clock {
+                        offset,
+                        uncertainty,
+                    });
                 }
                 self.tick(now)?;
             }

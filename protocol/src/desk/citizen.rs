@@ -52,7 +52,13 @@ pub struct Citizen {
 impl Citizen {
     /// A citizen who wants to be served at `desk`; `challenge` is random.
     pub const fn new(desk: DeskId, challenge: Challenge) -> Self {
-        Self { desk, challenge, ticket: None, attempt: 0, state: State::Joining }
+        Self {
+            desk,
+            challenge,
+            ticket: None,
+            attempt: 0,
+            state: State::Joining,
+        }
     }
 
     /// Where the citizen stands.
@@ -76,7 +82,11 @@ impl Citizen {
             State::Engaged | State::Invited | State::Over => None,
             _ => {
                 self.state = State::Joining;
-                Some(ToRelay::Join { desk: self.desk.clone(), challenge: self.challenge, ticket: self.ticket })
+                Some(ToRelay::Join {
+                    desk: self.desk.clone(),
+                    challenge: self.challenge,
+                    ticket: self.ticket,
+                })
             }
         }
     }
@@ -90,29 +100,55 @@ impl Citizen {
                 self.state = State::Queued;
                 vec![Action::Position(position)]
             }
-            FromRelay::Position { ticket, position } if mine(&ticket) && self.state == State::Queued => vec![Action::Position(position)],
-            FromRelay::Matched { ticket, attempt } if mine(&ticket) && matches!(self.state, State::Queued | State::Matched) => {
+            FromRelay::Position { ticket, position }
+                if mine(&ticket) && self.state == State::Queued =>
+            {
+                vec![Action::Position(position)]
+            }
+            FromRelay::Matched { ticket, attempt }
+                if mine(&ticket) && matches!(self.state, State::Queued | State::Matched) =>
+            {
                 self.attempt = attempt;
                 self.state = State::Matched;
                 vec![Action::Matched]
             }
-            FromRelay::Invite { ticket, attempt, invite } if mine(&ticket) => match self.state {
+            FromRelay::Invite {
+                ticket,
+                attempt,
+                invite,
+            } if mine(&ticket) => match self.state {
                 State::Matched if attempt == self.attempt => vec![Action::Verify(invite)],
-                State::Invited | State::Engaged => vec![Action::Say(ToRelay::Refused { ticket, attempt, code: Code::AlreadyInvited })],
+                State::Invited | State::Engaged => vec![Action::Say(ToRelay::Refused {
+                    ticket,
+                    attempt,
+                    code: Code::AlreadyInvited,
+                })],
                 _ => Vec::new(),
             },
-            FromRelay::Waiting { ticket, position, code } if mine(&ticket) && !matches!(self.state, State::Engaged | State::Over) => {
+            FromRelay::Waiting {
+                ticket,
+                position,
+                code,
+            } if mine(&ticket) && !matches!(self.state, State::Engaged | State::Over) => {
                 self.state = State::Queued;
                 vec![Action::Dropped(code), Action::Position(position)]
             }
-            FromRelay::Ended { ticket, code } if mine(&ticket) && !matches!(self.state, State::Engaged | State::Over) => {
+            FromRelay::Ended { ticket, code }
+                if mine(&ticket) && !matches!(self.state, State::Engaged | State::Over) =>
+            {
                 self.state = State::Over;
                 vec![Action::Over(code)]
             }
-            FromRelay::Refused { code: Code::Busy | Code::TooFast | Code::NoTicket, .. } => Vec::new(),
+            FromRelay::Refused {
+                code: Code::Busy | Code::TooFast | Code::NoTicket,
+                ..
+            } => Vec::new(),
             FromRelay::Refused { code, message } if self.state == State::Joining => {
                 self.state = State::Over;
-                return Err(Fault { code, detail: message });
+                return Err(Fault {
+                    code,
+                    detail: message,
+                });
             }
             _ => Vec::new(),
         })
@@ -126,8 +162,16 @@ impl Citizen {
     /// The invite, or the host behind it, was refused. A refusal of a proof ends the contact.
     pub fn refuse(&mut self, code: Code) -> Option<ToRelay> {
         let ticket = self.ticket?;
-        self.state = if code.is_refusal() { State::Over } else { State::Queued };
-        Some(ToRelay::Refused { ticket, attempt: self.attempt, code })
+        self.state = if code.is_refusal() {
+            State::Over
+        } else {
+            State::Queued
+        };
+        Some(ToRelay::Refused {
+            ticket,
+            attempt: self.attempt,
+            code,
+        })
     }
 
     /// The officer accepted: the relay has nothing more to say about this contact.
@@ -145,7 +189,11 @@ impl Citizen {
             }
             State::Invited => {
                 self.state = State::Queued;
-                Some(ToRelay::Refused { ticket, attempt: self.attempt, code })
+                Some(ToRelay::Refused {
+                    ticket,
+                    attempt: self.attempt,
+                    code,
+                })
             }
             _ => None,
         }
@@ -166,7 +214,13 @@ mod tests {
         let mut citizen = Citizen::new(DeskId::new("tax").unwrap(), Challenge::from_bytes([1; 16]));
         let ticket = TicketId::from_bytes([2; 16]);
         assert!(citizen.link_up().is_some());
-        assert_eq!(citizen.message(FromRelay::Queued { ticket, position: 3 }), Ok(vec![Action::Position(3)]));
+        assert_eq!(
+            citizen.message(FromRelay::Queued {
+                ticket,
+                position: 3
+            }),
+            Ok(vec![Action::Position(3)])
+        );
         (citizen, ticket)
     }
 
@@ -174,11 +228,24 @@ mod tests {
     #[test]
     fn one_live_invite_a_ticket() {
         let (mut citizen, ticket) = queued();
-        citizen.message(FromRelay::Matched { ticket, attempt: 1 }).unwrap();
-        let invite = FromRelay::Invite { ticket, attempt: 1, invite: vec![1] };
-        assert_eq!(citizen.message(invite.clone()), Ok(vec![Action::Verify(vec![1])]));
+        citizen
+            .message(FromRelay::Matched { ticket, attempt: 1 })
+            .unwrap();
+        let invite = FromRelay::Invite {
+            ticket,
+            attempt: 1,
+            invite: vec![1],
+        };
+        assert_eq!(
+            citizen.message(invite.clone()),
+            Ok(vec![Action::Verify(vec![1])])
+        );
         citizen.took();
-        let refusal = ToRelay::Refused { ticket, attempt: 1, code: Code::AlreadyInvited };
+        let refusal = ToRelay::Refused {
+            ticket,
+            attempt: 1,
+            code: Code::AlreadyInvited,
+        };
         assert_eq!(citizen.message(invite), Ok(vec![Action::Say(refusal)]));
     }
 
@@ -186,20 +253,38 @@ mod tests {
     #[test]
     fn a_lost_link_asks_for_the_old_ticket() {
         let (mut citizen, ticket) = queued();
-        assert!(matches!(citizen.link_up(), Some(ToRelay::Join { ticket: Some(old), .. }) if old == ticket));
+        assert!(
+            matches!(citizen.link_up(), Some(ToRelay::Join { ticket: Some(old), .. }) if old == ticket)
+        );
     }
 
     #[test]
     fn an_invite_without_match_is_not_looked_at() {
         let (mut citizen, ticket) = queued();
-        assert_eq!(citizen.message(FromRelay::Invite { ticket, attempt: 1, invite: vec![1] }), Ok(vec![]));
+        assert_eq!(
+            citizen.message(FromRelay::Invite {
+                ticket,
+                attempt: 1,
+                invite: vec![1]
+            }),
+            Ok(vec![])
+        );
     }
 
     #[test]
     fn a_refused_proof_ends_the_contact() {
         let (mut citizen, ticket) = queued();
-        citizen.message(FromRelay::Matched { ticket, attempt: 1 }).unwrap();
-        assert_eq!(citizen.refuse(Code::BadSignature), Some(ToRelay::Refused { ticket, attempt: 1, code: Code::BadSignature }));
+        citizen
+            .message(FromRelay::Matched { ticket, attempt: 1 })
+            .unwrap();
+        assert_eq!(
+            citizen.refuse(Code::BadSignature),
+            Some(ToRelay::Refused {
+                ticket,
+                attempt: 1,
+                code: Code::BadSignature
+            })
+        );
         assert_eq!(citizen.state(), State::Over);
     }
 }

@@ -62,7 +62,12 @@ pub struct Officer {
 impl Officer {
     /// An officer of `desk` who shows this credential.
     pub const fn new(desk: DeskId, credential: Bytes, status: Status) -> Self {
-        Self { desk, credential, status, state: State::Away }
+        Self {
+            desk,
+            credential,
+            status,
+            state: State::Away,
+        }
     }
 
     /// Where the officer stands.
@@ -76,7 +81,12 @@ impl Officer {
             State::Engaged(ticket) => Some(ticket),
             _ => None,
         };
-        ToRelay::Attend { desk: self.desk.clone(), credential: self.credential.to_vec(), status: self.status, engaged }
+        ToRelay::Attend {
+            desk: self.desk.clone(),
+            credential: self.credential.to_vec(),
+            status: self.status,
+            engaged,
+        }
     }
 
     /// The link fell. An offer falls with it, a consultation does not.
@@ -104,11 +114,30 @@ impl Officer {
                 Some(Action::Waiting(waiting))
             }
             FromRelay::Waiting { waiting, .. } => Some(Action::Waiting(waiting)),
-            FromRelay::Offer { ticket, attempt, desk, guest, challenge, waited_ms, expires_in_ms } => {
+            FromRelay::Offer {
+                ticket,
+                attempt,
+                desk,
+                guest,
+                challenge,
+                waited_ms,
+                expires_in_ms,
+            } => {
                 if self.state != State::Free || desk != self.desk {
-                    return Ok(Some(Action::Say(ToRelay::Declined { ticket, attempt, code: Code::Busy })));
+                    return Ok(Some(Action::Say(ToRelay::Declined {
+                        ticket,
+                        attempt,
+                        code: Code::Busy,
+                    })));
                 }
-                let offer = Offer { ticket, attempt, guest, challenge, waited_ms, expires_in_ms };
+                let offer = Offer {
+                    ticket,
+                    attempt,
+                    guest,
+                    challenge,
+                    waited_ms,
+                    expires_in_ms,
+                };
                 self.state = State::Offered(offer.clone());
                 Some(Action::Offer(offer))
             }
@@ -122,8 +151,13 @@ impl Officer {
                 }
                 _ => None,
             },
-            FromRelay::Refused { code, message } if self.state == State::Away && !matches!(code, Code::Busy | Code::TooFast) => {
-                return Err(Fault { code, detail: message });
+            FromRelay::Refused { code, message }
+                if self.state == State::Away && !matches!(code, Code::Busy | Code::TooFast) =>
+            {
+                return Err(Fault {
+                    code,
+                    detail: message,
+                });
             }
             _ => None,
         })
@@ -131,7 +165,9 @@ impl Officer {
 
     /// The person takes the offer.
     pub fn accept(&mut self) -> Option<ToRelay> {
-        let State::Offered(offer) = &self.state else { return None };
+        let State::Offered(offer) = &self.state else {
+            return None;
+        };
         let (ticket, attempt) = (offer.ticket, offer.attempt);
         self.state = State::Engaged(ticket);
         Some(ToRelay::Accepted { ticket, attempt })
@@ -139,15 +175,23 @@ impl Officer {
 
     /// The person, or the node, does not take the offer.
     pub fn decline(&mut self, code: Code) -> Option<ToRelay> {
-        let State::Offered(offer) = &self.state else { return None };
+        let State::Offered(offer) = &self.state else {
+            return None;
+        };
         let (ticket, attempt) = (offer.ticket, offer.attempt);
         self.state = State::Free;
-        Some(ToRelay::Declined { ticket, attempt, code })
+        Some(ToRelay::Declined {
+            ticket,
+            attempt,
+            code,
+        })
     }
 
     /// The consultation is over.
     pub fn done(&mut self, code: Code) -> Option<ToRelay> {
-        let State::Engaged(ticket) = self.state else { return None };
+        let State::Engaged(ticket) = self.state else {
+            return None;
+        };
         self.state = State::Free;
         Some(ToRelay::Done { ticket, code })
     }
@@ -178,19 +222,44 @@ mod tests {
     // covers: SUORA-DSK-008
     #[test]
     fn an_engaged_officer_declines_and_attends_again_with_the_ticket() {
-        let mut officer = Officer::new(DeskId::new("tax").unwrap(), Bytes::new(), Status::Available);
-        officer.message(FromRelay::Attending { desk: DeskId::new("tax").unwrap(), waiting: 1 }).unwrap();
-        assert!(matches!(officer.message(offer(1)), Ok(Some(Action::Offer(_)))));
+        let mut officer =
+            Officer::new(DeskId::new("tax").unwrap(), Bytes::new(), Status::Available);
+        officer
+            .message(FromRelay::Attending {
+                desk: DeskId::new("tax").unwrap(),
+                waiting: 1,
+            })
+            .unwrap();
+        assert!(matches!(
+            officer.message(offer(1)),
+            Ok(Some(Action::Offer(_)))
+        ));
         assert!(officer.accept().is_some());
-        assert!(matches!(officer.message(offer(2)), Ok(Some(Action::Say(ToRelay::Declined { code: Code::Busy, .. })))));
+        assert!(matches!(
+            officer.message(offer(2)),
+            Ok(Some(Action::Say(ToRelay::Declined {
+                code: Code::Busy,
+                ..
+            })))
+        ));
         assert_eq!(officer.link_down(), None);
-        assert!(matches!(officer.link_up(), ToRelay::Attend { engaged: Some(_), .. }));
+        assert!(matches!(
+            officer.link_up(),
+            ToRelay::Attend {
+                engaged: Some(_),
+                ..
+            }
+        ));
     }
 
     #[test]
     fn a_refused_credential_is_a_fault() {
-        let mut officer = Officer::new(DeskId::new("tax").unwrap(), Bytes::new(), Status::Available);
-        let refused = officer.message(FromRelay::Refused { code: Code::Expired, message: None });
+        let mut officer =
+            Officer::new(DeskId::new("tax").unwrap(), Bytes::new(), Status::Available);
+        let refused = officer.message(FromRelay::Refused {
+            code: Code::Expired,
+            message: None,
+        });
         assert_eq!(refused.map_err(|fault| fault.code), Err(Code::Expired));
     }
 }

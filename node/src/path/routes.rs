@@ -1,0 +1,273 @@
+//! Which real address a session's packets come from and go to. Pure.
+//!
+//! A host knows a guest's first packet by the invite's connection id and drops every
+//! other stranger before any cryptography. A guest sends its first packets to every
+//! listed address; the first that answers is the path. Until the handshake completes
+//! no real address is sent more than three times what came from it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use suora_protocol::documents::{Dcid, SessionId};
+
+/// Sources that a session may have before its handshake completed.
+const SOURCES_MAX: usize = 8;
+
+/// A real address, seen through one of our sockets.
+pub type Real = (usize, SocketAddr);
+
+#[derive(Debug)]
+struct Route {
+    session: SessionId,
+    /// The guest dials; the host is dialled.
+    guest: bool,
+    dcid: Dcid,
+    /// Guest: where to try. Host: who showed the connection id.
+    tried: Vec<Real>,
+    chosen: Option<Real>,
+    completed: bool,
+    received: u64,
+    sent: u64,
+}
+
+/// All routes of a node.
+#[derive(Debug, Default)]
+pub struct Routes {
+    routes: BTreeMap<u64, Route>,
+    by_source: BTreeMap<Real, u64>,
+    by_dcid: BTreeMap<Dcid, u64>,
+    next: u64,
+}
+
+/// The virtual address of a session: one of our own private prefix.
+fn virtual_address(index: u64) -> SocketAddr {
+    let [a, b, c, d] = [
+        index >> 48 & 0xffff,
+        index >> 32 & 0xffff,
+        index >> 16 & 0xffff,
+        index & 0xffff,
+    ]
+    .map(|part| u16::try_from(part).unwrap_or(0));
+    SocketAddr::new(
+        IpAddr::V6(Ipv6Addr::new(0xfd53, 0x756f, 0x7261, 0, a, b, c, d)),
+        443,
+    )
+}
+
+fn index_of(address: SocketAddr) -> Option<u64> {
+    match address.ip() {
+        IpAddr::V6(ip) => match ip.segments() {
+            [0xfd53, 0x756f, 0x7261, 0, a, b, c, d] => Some(
+                [a, b, c, d]
+                    .iter()
+                    .fold(0, |index, part| index << 16 | u64::from(*part)),
+            ),
+            _ => None,
+        },
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// The destination connection id of a QUIC Initial; `None` for any other packet.
+fn initial_dcid(packet: &[u8]) -> Option<Dcid> {
+    let [first, _, _, _, version, len, rest @ ..] = packet else {
+        return None;
+    };
+    // long header, fixed bit, type Initial, version 1, an invite's 20 bytes
+    if first & 0xf0 != 0xc0 || *version != 1 || *len != 20 {
+        return None;
+    }
+    Some(Dcid::from_bytes(rest.get(..20)?.try_into().ok()?))
+}
+
+impl Routes {
+    /// A guest may come with this connection id. Returns the session's virtual address.
+    pub fn expect(&mut self, session: SessionId, dcid: Dcid) -> SocketAddr {
+        self.add(session, dcid, false, Vec::new())
+    }
+
+    /// A host is dialled at these addresses. Returns the session's virtual address.
+    pub fn dial(&mut self, session: SessionId, dcid: Dcid, addresses: Vec<Real>) -> SocketAddr {
+        self.add(session, dcid, true, addresses)
+    }
+
+    fn add(
+        &mut self,
+        session: SessionId,
+        dcid: Dcid,
+        guest: bool,
+        mut tried: Vec<Real>,
+    ) -> SocketAddr {
+        tried.truncate(SOURCES_MAX);
+        self.next += 1;
+        let index = self.next;
+        for real in &tried {
+            self.by_source.insert(*real, index);
+        }
+        if !guest {
+            self.by_dcid.insert(dcid, index);
+        }
+        self.routes.insert(
+            index,
+            Route {
+                session,
+                guest,
+                dcid,
+                tried,
+                chosen: None,
+                completed: false,
+                received: 0,
+                sent: 0,
+            },
+        );
+        virtual_address(index)
+    }
+
+    /// The session is over, or its guest no longer expected.
+    pub fn forget(&mut self, session: SessionId) {
+        let gone: Vec<u64> = self
+            .routes
+            .iter()
+            .filter(|(_, route)| route.session == session)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in gone {
+            if let Some(route) = self.routes.remove(&index) {
+                self.by_dcid.remove(&route.dcid);
+            }
+            self.by_source.retain(|_, of| *of != index);
+        }
+    }
+
+    /// The handshake completed: the session stays on the address it completed on.
+    pub fn completed(&mut self, session: SessionId) {
+        for (index, route) in &mut self.routes {
+            if route.session == session {
+                route.completed = true;
+                let chosen = route.chosen;
+                self.by_source
+                    .retain(|real, of| of != index || Some(*real) == chosen);
+                self.by_dcid.remove(&route.dcid);
+            }
+        }
+    }
+
+    /// A packet came: the virtual address that QUIC should see, or `None` to drop it.
+    pub fn incoming(&mut self, from: Real, packet: &[u8], len: usize) -> Option<SocketAddr> {
+        let index = match self.by_source.get(&from) {
+            Some(index) => *index,
+            None => {
+                let index = *self.by_dcid.get(&initial_dcid(packet)?)?;
+                let route = self.routes.get_mut(&index)?;
+                if route.completed || route.tried.len() >= SOURCES_MAX {
+                    return None;
+                }
+                route.tried.push(from);
+                self.by_source.insert(from, index);
+                index
+            }
+        };
+        let route = self.routes.get_mut(&index)?;
+        // the first path heard, never the last
+        let chosen = *route.chosen.get_or_insert(from);
+        if route.completed && chosen != from {
+            return None;
+        }
+        route.received = route.received.saturating_add(len as u64);
+        Some(virtual_address(index))
+    }
+
+    /// Where a packet of QUIC's goes: nowhere, to the path, or to every address that is tried.
+    pub fn outgoing(&mut self, to: SocketAddr, len: usize) -> Vec<Real> {
+        let Some(route) = index_of(to).and_then(|index| self.routes.get_mut(&index)) else {
+            return Vec::new();
+        };
+        route.sent = route.sent.saturating_add(len as u64);
+        if !route.guest && !route.completed && route.sent > route.received.saturating_mul(3) {
+            route.sent = route.sent.saturating_sub(len as u64);
+            return Vec::new();
+        }
+        match route.chosen {
+            Some(chosen) => vec![chosen],
+            None => route.tried.clone(),
+        }
+    }
+
+    /// The path in use.
+    pub fn chosen(&self, session: SessionId) -> Option<Real> {
+        self.routes
+            .values()
+            .find(|route| route.session == session)?
+            .chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId::from_bytes([1; 16]);
+    const DCID: Dcid = Dcid::from_bytes([7; 20]);
+
+    fn real(last: u8) -> Real {
+        (0, SocketAddr::from(([192, 0, 2, last], 9)))
+    }
+
+    fn initial(dcid: [u8; 20]) -> Vec<u8> {
+        let mut packet = vec![0xc3, 0, 0, 0, 1, 20];
+        packet.extend_from_slice(&dcid);
+        packet.resize(1_200, 0);
+        packet
+    }
+
+    // covers: SUORA-SET-004
+    #[test]
+    fn a_stranger_is_dropped_before_any_cryptography() {
+        let mut routes = Routes::default();
+        let address = routes.expect(SESSION, DCID);
+        assert_eq!(routes.incoming(real(1), &initial([8; 20]), 1_200), None);
+        assert_eq!(routes.incoming(real(1), &[0x40; 50], 50), None);
+        assert_eq!(
+            routes.incoming(real(1), &initial([7; 20]), 1_200),
+            Some(address)
+        );
+        assert_eq!(routes.incoming(real(1), &[0x40; 50], 50), Some(address));
+        routes.forget(SESSION);
+        assert_eq!(routes.incoming(real(1), &initial([7; 20]), 1_200), None);
+    }
+
+    // covers: SUORA-SET-005
+    #[test]
+    fn a_guest_tries_all_addresses_and_stays_with_the_first_that_answers() {
+        let mut routes = Routes::default();
+        let address = routes.dial(SESSION, DCID, vec![real(1), real(2)]);
+        assert_eq!(routes.outgoing(address, 1_200), [real(1), real(2)]);
+        assert_eq!(routes.incoming(real(2), &[0xc3; 60], 60), Some(address));
+        routes.incoming(real(1), &[0xc3; 60], 60);
+        assert_eq!(routes.outgoing(address, 1_200), [real(2)]);
+        routes.completed(SESSION);
+        assert_eq!(routes.incoming(real(1), &[0x40; 60], 60), None);
+    }
+
+    // covers: SUORA-SET-006
+    #[test]
+    fn an_unproven_address_gets_three_times_what_it_sent() {
+        let mut routes = Routes::default();
+        let address = routes.expect(SESSION, DCID);
+        routes.incoming(real(1), &initial([7; 20]), 1_200);
+        assert!(!routes.outgoing(address, 3_600).is_empty());
+        assert!(routes.outgoing(address, 1).is_empty());
+        routes.completed(SESSION);
+        assert!(!routes.outgoing(address, 9_000).is_empty());
+    }
+
+    #[test]
+    fn after_the_handshake_a_replayed_initial_moves_nothing() {
+        let mut routes = Routes::default();
+        routes.expect(SESSION, DCID);
+        routes.incoming(real(1), &initial([7; 20]), 1_200);
+        routes.completed(SESSION);
+        assert_eq!(routes.incoming(real(3), &initial([7; 20]), 1_200), None);
+        assert_eq!(routes.chosen(SESSION), Some(real(1)));
+    }
+}
