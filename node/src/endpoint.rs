@@ -159,10 +159,11 @@ impl Endpoint {
         let (answer, receiver) = oneshot::channel();
         let connecting = self.connect(dial);
         let (socket, session, invite) = (self.socket.clone(), dial.session, dial.invite);
+        let fingerprint = dial.fingerprint;
         tokio::spawn(async move {
             let result = match connecting {
                 Ok(connecting) => match connecting.await {
-                    Ok(connection) => connected(connection, &socket, session, &invite),
+                    Ok(connection) => connected(connection, &socket, session, &invite, fingerprint),
                     Err(error) => Err(handshake_fault(&error)),
                 },
                 Err(fault) => Err(fault),
@@ -256,13 +257,17 @@ async fn accept(
         };
         let accepted = server_config(&certificate, faults, expected.require_pq)
             .and_then(|config| incoming.accept_with(Arc::new(config)).map_err(internal));
-        let socket = socket.clone();
+        let (socket, fingerprint) = (socket.clone(), certificate.fingerprint());
         tokio::spawn(async move {
             let result = match accepted {
                 Ok(connecting) => match connecting.await {
-                    Ok(connection) => {
-                        connected(connection, &socket, expected.session, &expected.invite)
-                    }
+                    Ok(connection) => connected(
+                        connection,
+                        &socket,
+                        expected.session,
+                        &expected.invite,
+                        fingerprint,
+                    ),
                     Err(error) => Err(handshake_fault(&error)),
                 },
                 Err(fault) => Err(fault),
@@ -272,12 +277,14 @@ async fn accept(
     }
 }
 
-/// Reads what TLS negotiated.
+/// Reads what TLS negotiated; `fingerprint` is of the host's certificate, which a guest's
+/// verifier has held against the other end's.
 fn connected(
     connection: Connection,
     socket: &Socket,
     session: SessionId,
     invite: &Hash,
+    fingerprint: Hash,
 ) -> Result<Connected, Fault> {
     socket.completed(session);
     let mut binding = [0; 32];
@@ -297,7 +304,7 @@ fn connected(
     let security = Security {
         tls: "1.3",
         key_exchange,
-        fingerprint: String::new(),
+        fingerprint: fingerprint.to_hex(),
     };
     let path = path(socket, session, connection.rtt())
         .ok_or_else(|| internal("a connection without path"))?;
