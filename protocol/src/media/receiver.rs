@@ -106,9 +106,12 @@ impl Track {
 
     /// All since the last report, gaps included, at most what one report holds.
     fn report(&mut self) -> Option<(u32, u16, Vec<Option<Instant>>)> {
+        // what a report covered is not reported again
+        let begin = self.begin?;
+        self.arrived = self.arrived.split_off(&begin);
         let last = *self.arrived.last_key_value()?.0;
         let span = i64::try_from(limits::REPORT_PACKETS_MAX).unwrap_or(256);
-        let begin = self.begin?.max(last - span + 1);
+        let begin = begin.max(last - span + 1);
         let packets = (begin..=last)
             .map(|sequence| self.arrived.get(&sequence).copied())
             .collect();
