@@ -1,1 +1,5 @@
 //! Behaviours seen from outside the crate.
+
+mod clock;
+mod media;
+mod session;
