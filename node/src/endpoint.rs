@@ -31,8 +31,6 @@ use crate::report::{Path, Security};
 
 /// The exporter's label (`spec/setup.md`, section 5).
 const EXPORTER: &[u8] = b"EXPORTER-suora-1";
-/// Streams of pictures that the other end may have open.
-const PICTURE_STREAMS: u32 = 32;
 
 /// A connection whose handshake stands, and what the engine is told of it.
 #[derive(Debug)]
@@ -86,7 +84,7 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(PICTURE_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(limits::UNI_STREAMS_MAX))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
             u32::try_from(limits::SILENCE.as_millis()).unwrap_or(10_000),
         ))))

@@ -46,8 +46,13 @@ pub const DATAGRAM_MAX: usize = 1_100;
 pub const FRAME_MAX: usize = 1_048_576;
 /// Most NAL units of one frame.
 pub const NALS_MAX: usize = 64;
-/// Most open frame streams of one track.
-pub const FRAME_STREAMS_MAX: usize = 8;
+/// Most pictures of one track that wait for their bytes to leave.
+pub const FRAMES_WAITING_MAX: usize = 8;
+/// Most frame streams of one track that were written and are not yet acknowledged:
+/// at 30 pictures a second, a round trip of 0.8 s.
+pub const FRAME_STREAMS_MAX: usize = 24;
+/// Unidirectional streams that an end grants the other one.
+pub const UNI_STREAMS_MAX: u32 = 64;
 /// A frame that is older than this when its bytes could leave is reset.
 pub const FRAME_STALE: Duration = Duration::from_millis(400);
 /// Most packets that one arrival report covers on a flow.

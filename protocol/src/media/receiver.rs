@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::flow::{self, Flow, Part};
 use super::rtcp::{self, Arrivals, Report};
@@ -125,6 +125,101 @@ impl Track {
     }
 }
 
+/// Consecutive packets of one picture.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: i64,
+    last: i64,
+    time: u32,
+}
+
+/// A stream that is still being read. A packet has arrived when its last byte was read.
+#[derive(Debug, Default)]
+struct Incoming {
+    buffer: BytesMut,
+    /// Bytes read so far.
+    len: usize,
+    started: bool,
+    /// Of a flow that nobody here reads: its bytes are ignored.
+    foreign: bool,
+    broken: bool,
+    data: Vec<u8>,
+    captured: Option<Timestamp>,
+    span: Option<Span>,
+    whole: bool,
+    keyframe: bool,
+}
+
+impl Incoming {
+    fn read(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        peer: u8,
+        track: &mut Track,
+    ) -> Result<(), Fault> {
+        if self.foreign {
+            return Ok(());
+        }
+        self.buffer.extend_from_slice(bytes);
+        if !self.started {
+            let Some((id, head)) = flow::varint(&self.buffer) else {
+                return Ok(());
+            };
+            self.started = true;
+            self.buffer.advance(head);
+            let ours = Flow {
+                participant: peer,
+                part: Part::Video,
+            };
+            if Flow::from_id(id) != Some(ours) {
+                self.foreign = true;
+                self.buffer.clear();
+                return Ok(());
+            }
+        }
+        while let Some((len, head)) = flow::varint(&self.buffer) {
+            let end = usize::try_from(len)
+                .ok()
+                .and_then(|len| len.checked_add(head))
+                .filter(|end| *end <= limits::FRAME_MAX)
+                .ok_or_else(|| Fault::new(Code::Malformed).with("a length over the bound"))?;
+            if self.buffer.len() < end {
+                break;
+            }
+            let packet = self.buffer.split_to(end).freeze();
+            self.packet(now, packet.get(head..).unwrap_or_default(), track)?;
+        }
+        Ok(())
+    }
+
+    fn packet(&mut self, now: Instant, bytes: &[u8], track: &mut Track) -> Result<(), Fault> {
+        let malformed = |what: &str| Fault::new(Code::Malformed).with(what);
+        let packet = rtp::read(bytes)?;
+        if packet.payload_type != rtp::PT_H264 || !h264::is_single(packet.payload) || self.whole {
+            return Err(malformed("not a NAL unit of this picture"));
+        }
+        let sequence = track.arrive(packet.ssrc, packet.sequence, now);
+        self.span = match self.span {
+            None => Some(Span {
+                first: sequence,
+                last: sequence,
+                time: packet.time,
+            }),
+            Some(span) if sequence == span.last + 1 && packet.time == span.time => Some(Span {
+                last: sequence,
+                ..span
+            }),
+            Some(_) => return Err(malformed("packets out of order")),
+        };
+        self.captured = self.captured.or(packet.captured);
+        self.keyframe |= h264::unit_type(packet.payload) == 5;
+        self.whole = packet.marker;
+        h264::join(&mut self.data, packet.payload);
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Picture {
     last: i64,
@@ -142,7 +237,7 @@ pub struct Receiver {
     accepted: bool,
     audio: Track,
     video: Track,
-    streams: BTreeMap<u64, BytesMut>,
+    streams: BTreeMap<u64, Incoming>,
     held: BTreeMap<i64, Picture>,
     next: Option<i64>,
     needs_keyframe: bool,
@@ -195,21 +290,30 @@ impl Receiver {
             Input::StreamData(stream, bytes) => {
                 self.gate()?;
                 if !self.streams.contains_key(&stream)
-                    && self.streams.len() >= 4 * limits::FRAME_STREAMS_MAX
+                    && self.streams.len() >= limits::UNI_STREAMS_MAX as usize
                 {
                     return Err(
                         Fault::new(Code::ProtocolViolation).with("too many open frame streams")
                     );
                 }
-                let buffer = self.streams.entry(stream).or_default();
-                if buffer.len() + bytes.len() > limits::FRAME_MAX {
+                let incoming = self.streams.entry(stream).or_default();
+                incoming.len += bytes.len();
+                if incoming.len > limits::FRAME_MAX {
                     return Err(Fault::new(Code::TooLarge).with("a picture over the bound"));
                 }
-                buffer.extend_from_slice(bytes);
+                if !incoming.broken
+                    && incoming
+                        .read(now.mono, bytes, self.peer, &mut self.video)
+                        .is_err()
+                {
+                    incoming.broken = true;
+                    self.received.malformed += 1;
+                }
             }
             Input::StreamEnd(stream) => {
-                if let Some(bytes) = self.streams.remove(&stream)
-                    && self.stream(now, &bytes.freeze()).is_err()
+                if let Some(incoming) = self.streams.remove(&stream)
+                    && !incoming.broken
+                    && self.whole(now.mono, incoming).is_err()
                 {
                     self.received.malformed += 1;
                 }
@@ -290,80 +394,32 @@ impl Receiver {
         Ok(())
     }
 
-    /// A whole stream: the packets of one picture.
-    fn stream(&mut self, now: Now, bytes: &Bytes) -> Result<(), Fault> {
-        let malformed = |what: &str| Fault::new(Code::Malformed).with(what);
-        let (id, mut at) =
-            flow::varint(bytes).ok_or_else(|| malformed("a stream without flow id"))?;
-        if Flow::from_id(id)
-            != Some(Flow {
-                participant: self.peer,
-                part: Part::Video,
-            })
-        {
+    /// A stream ended: its packets must be one whole picture.
+    fn whole(&mut self, now: Instant, incoming: Incoming) -> Result<(), Fault> {
+        if incoming.foreign {
             return Ok(());
         }
-        let mut data = Vec::with_capacity(bytes.len());
-        let mut captured = None;
-        let mut span: Option<(i64, i64, u32)> = None;
-        let mut whole = false;
-        let mut keyframe = false;
-        while at < bytes.len() {
-            let (len, head) = flow::varint(bytes.get(at..).unwrap_or_default())
-                .ok_or_else(|| malformed("a cut length"))?;
-            let start = at + head;
-            let end = usize::try_from(len)
-                .ok()
-                .and_then(|len| start.checked_add(len))
-                .ok_or_else(|| malformed("a length"))?;
-            let packet = rtp::read(
-                bytes
-                    .get(start..end)
-                    .ok_or_else(|| malformed("a cut packet"))?,
-            )?;
-            at = end;
-            if packet.payload_type != rtp::PT_H264 || !h264::is_single(packet.payload) || whole {
-                return Err(malformed("not a NAL unit of this picture"));
-            }
-            let sequence = self.video.arrive(packet.ssrc, packet.sequence, now.mono);
-            span = match span {
-                None => Some((sequence, sequence, packet.time)),
-                Some((first, last, time)) if sequence == last + 1 && packet.time == time => {
-                    Some((first, sequence, time))
-                }
-                Some(_) => return Err(malformed("packets out of order")),
-            };
-            captured = captured.or(packet.captured);
-            keyframe |= h264::unit_type(packet.payload) == 5;
-            whole = packet.marker;
-            h264::join(&mut data, packet.payload);
-        }
-        let ((first, last, _), captured) = span
-            .zip(captured)
-            .filter(|_| whole)
-            .ok_or_else(|| malformed("no whole picture"))?;
+        let (span, captured) = incoming
+            .span
+            .zip(incoming.captured)
+            .filter(|_| incoming.whole && incoming.buffer.is_empty())
+            .ok_or_else(|| Fault::new(Code::Malformed).with("no whole picture"))?;
         self.received.frames += 1;
-        if self.next.is_some_and(|next| first < next) || self.held.len() >= HELD_MAX {
+        if self.next.is_some_and(|next| span.first < next) || self.held.len() >= HELD_MAX {
             self.received.dropped += 1;
             return Ok(());
         }
         let frame = EncodedFrame {
             kind: Kind::Video,
             captured,
-            data: data.into(),
-            keyframe,
+            data: incoming.data.into(),
+            keyframe: incoming.keyframe,
             width: 0,
             height: 0,
             duration: Duration::from_micros(33_333),
         };
-        self.held.insert(
-            first,
-            Picture {
-                last,
-                frame,
-                since: now.mono,
-            },
-        );
+        let (last, since) = (span.last, now);
+        self.held.insert(span.first, Picture { last, frame, since });
         Ok(())
     }
 
