@@ -55,6 +55,8 @@ pub const FRAME_STREAMS_MAX: usize = 24;
 pub const UNI_STREAMS_MAX: u32 = 64;
 /// A frame that is older than this when its bytes could leave is reset.
 pub const FRAME_STALE: Duration = Duration::from_millis(400);
+/// How long a guest holds media that came before it heard of the accept.
+pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 /// Most packets that one arrival report covers on a flow.
 pub const REPORT_PACKETS_MAX: usize = 256;
 /// Interval of arrival reports.

@@ -2,4 +2,5 @@
 
 mod clock;
 mod media;
+mod pictures;
 mod session;
