@@ -1,4 +1,4 @@
-//! DOOR: the base of virtual time.
+//! The base of virtual time.
 
 use suora_protocol::time::{Now, Timestamp};
 
