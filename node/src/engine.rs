@@ -426,6 +426,8 @@ impl Engine {
                     .push_back(Output::Session(id, SessionCommand::Send(bytes))),
                 Out::Verified => {
                     session.verified(now);
+                    // muted before anyone was there: say so now; encoding it cannot fail
+                    let _ = session.talk().media(self.media);
                     let view = session.view(Stage::Warm);
                     self.out.push_back(Output::View(view));
                     self.proven(now);

@@ -124,7 +124,15 @@ impl Session {
                 security,
                 path,
             } => {
-                self.facts.security = Some(security);
+                let invite = match &self.machine {
+                    Machine::Host(host) => &host.invited().invite,
+                    Machine::Guest(guest) => &guest.invited().invite,
+                };
+                // the pin held, so the certificate is the invite's
+                self.facts.security = Some(Security {
+                    fingerprint: invite.fingerprint.to_hex(),
+                    ..security
+                });
                 self.facts.path = Some(path);
                 match &mut self.machine {
                     Machine::Host(host) => host.connected(binding, alpn),

