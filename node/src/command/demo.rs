@@ -69,6 +69,10 @@ impl Demo {
                 relay.display()
             )));
         }
+        println!(
+            "{}",
+            texts.with("demo-begin", &[("seconds", &self.seconds.to_string())])
+        );
         let mut stage = Stage {
             texts,
             dir: self.dir,
@@ -147,7 +151,7 @@ impl Stage<'_> {
     }
 
     async fn play(&mut self, seconds: u32) -> Result<u8, Fault> {
-        self.tell("demo-agency");
+        self.tell("demo-keys");
         let agency = self.file("agency/keys");
         let http = free_port()?;
         let root = self.make_agency(&agency, http).await?;
@@ -217,7 +221,7 @@ impl Stage<'_> {
         }
         stop(&mut relay).await?;
 
-        self.tell("demo-results");
+        self.tell("demo-files");
         for name in ["citizen", "officer"] {
             let (movie, png) = (
                 self.file(&format!("{name}-saw.mp4")),
@@ -227,18 +231,30 @@ impl Stage<'_> {
                 .await
                 .map_err(|error| internal(&error))??;
         }
-        let reports = (self.report("citizen")?, self.report("officer")?);
-        print!("{}", summary::text(self.texts, &reports.0, &reports.1));
-        println!();
-        println!("{}", self.texts.get("demo-files"));
-        for name in ["citizen", "officer"] {
-            for end in ["-saw.mp4", "-saw.png", ".json"] {
-                println!("  {}", self.file(&format!("{name}{end}")).display());
-            }
+        let reports = [self.report("citizen")?, self.report("officer")?];
+        for (heading, report) in ["summary-citizen", "summary-officer"].iter().zip(&reports) {
+            println!("\n{}", self.texts.get(heading));
+            print!("{}", summary::text(self.texts, report));
         }
-        completed &= [&reports.0, &reports.1]
+        completed &= reports
             .iter()
             .all(|report| report["outcome"] == "completed" && report["chat"]["received"] == 2);
+        println!();
+        println!(
+            "{}",
+            self.texts.get(if completed {
+                "demo-worked"
+            } else {
+                "demo-failed"
+            })
+        );
+        let folder = self.dir.display().to_string();
+        println!("{}", self.texts.with("demo-left", &[("folder", &folder)]));
+        for name in ["citizen", "officer"] {
+            for end in ["-saw.mp4", "-saw.png", ".json"] {
+                println!("  {name}{end}");
+            }
+        }
         Ok(u8::from(!completed))
     }
 

@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Write};
 
+use suora_protocol::fault::Code;
 use suora_protocol::wire::officer::Status as OfficerStatus;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::intent::Intent;
-use crate::report::Outcome;
+use crate::report::Peer;
 use crate::status::Status;
 use crate::text::Texts;
 use crate::view::{Stage, View};
@@ -66,37 +67,38 @@ impl<'a> Screen<'a> {
     fn event(&mut self, view: &View) -> Option<String> {
         let texts = self.texts;
         Some(match view {
+            View::Link { up: true, .. } => texts.get("progress-link"),
+            View::Link { up: false, code } => {
+                texts.sentence(code.unwrap_or(Code::RelayUnreachable))
+            }
+            View::Queue { position } => {
+                let number = (position + 1).to_string();
+                texts.with("progress-waiting", &[("number", &number)])
+            }
+            View::Attending { waiting } => {
+                texts.with("progress-attending", &[("waiting", &waiting.to_string())])
+            }
             View::Offer { waited } => {
-                texts.with("event-offer", &[("seconds", &waited.to_string())])
+                texts.with("progress-offer", &[("seconds", &waited.to_string())])
             }
-            View::Session {
-                stage: Stage::Warm,
-                peer: Some(peer),
-                ..
-            } => {
-                self.peer = match &peer.verified_as {
-                    Some(name) => name.clone(),
-                    None => texts.get("peer-citizen"),
-                };
-                let id = if self.officer {
-                    "event-warm-officer"
-                } else {
-                    "event-warm-citizen"
-                };
-                texts.with(id, &[("name", &self.peer)])
-            }
-            View::Session {
-                stage: Stage::Accepted,
-                ..
-            } => texts.get("event-accepted"),
+            View::Session { stage, peer, .. } => self.stage(*stage, peer.as_ref())?,
             View::Chat { from, text } => {
-                let who = if *from == "me" {
-                    texts.get("chat-me")
+                let text = printable(text);
+                if *from == "me" {
+                    texts.with("progress-chat-me", &[("text", &text)])
                 } else {
-                    self.peer.clone()
-                };
-                format!("{who}: {}", printable(text))
+                    texts.with(
+                        "progress-chat-peer",
+                        &[("name", &self.peer), ("text", &text)],
+                    )
+                }
             }
+            View::PeerMedia { audio, video } => texts.get(match (audio, video) {
+                (true, true) => "progress-media-both",
+                (true, false) => "progress-media-voice",
+                (false, true) => "progress-media-picture",
+                (false, false) => "progress-media-none",
+            }),
             View::Fault { code, detail } => {
                 let mut line = texts.sentence(*code);
                 if let Some(detail) = detail {
@@ -104,11 +106,36 @@ impl<'a> Screen<'a> {
                 }
                 format!("{line} [{code}]\n{}", texts.next(*code))
             }
-            View::Report { report } if report.outcome == Outcome::Completed => {
-                texts.get("event-completed")
-            }
-            _ => return None,
+            View::Report { .. } => texts.get("progress-over"),
+            View::Stats(_) => return None,
         })
+    }
+
+    fn stage(&mut self, stage: Stage, peer: Option<&Peer>) -> Option<String> {
+        let texts = self.texts;
+        match stage {
+            Stage::Idle => None,
+            Stage::Connecting => Some(texts.get("progress-connecting")),
+            Stage::Warm => {
+                let name = peer.and_then(|peer| peer.verified_as.as_deref());
+                self.peer = name.map_or_else(|| texts.get("progress-other-end"), printable);
+                let shown = match name {
+                    Some(name) => texts.with("peer-verified", &[("name", &printable(name))]),
+                    None => texts.get("peer-unidentified"),
+                };
+                let id = if self.officer {
+                    "progress-warm-officer"
+                } else {
+                    "progress-warm-citizen"
+                };
+                Some(texts.with(id, &[("peer", &shown)]))
+            }
+            Stage::Accepted => Some(texts.get(if self.officer {
+                "progress-accepted-officer"
+            } else {
+                "progress-accepted-citizen"
+            })),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! PURE: what the demo says of two reports, so that a person understands it.
+//! PURE: what a call report says, so that a person understands it.
 
 use std::fmt::Write;
 
@@ -6,141 +6,147 @@ use serde_json::Value;
 
 use crate::text::Texts;
 
+/// Columns of the labels.
+const LABELS: usize = 24;
+
+/// A number for people; a dash for what was not measured.
 fn number(value: &Value, digits: usize) -> String {
     value
         .as_f64()
         .map_or_else(|| "–".into(), |number| format!("{number:.digits$}"))
 }
 
+fn divided(value: &Value, by: f64, digits: usize) -> String {
+    value
+        .as_f64()
+        .map_or_else(|| "–".into(), |number| format!("{:.digits$}", number / by))
+}
+
 /// One second of the consultation.
 pub(super) fn second(texts: &Texts, view: &Value, at: u32, of: u32) -> String {
-    let kbit = |value: &Value| number(&Value::from(value.as_f64().unwrap_or(0.0) / 1_000.0), 0);
     texts.with(
         "demo-second",
         &[
             ("at", &at.min(of).to_string()),
             ("of", &of.to_string()),
             ("fps", &number(&view["fps"], 0)),
-            ("sent", &kbit(&view["sent_bps"])),
-            ("received", &kbit(&view["received_bps"])),
-            ("latency", &number(&view["latency_ms"], 0)),
+            ("sent", &divided(&view["sent_bps"], 1_000.0, 0)),
+            ("received", &divided(&view["received_bps"], 1_000.0, 0)),
+            ("ms", &number(&view["latency_ms"], 0)),
         ],
     )
 }
 
-/// The whole consultation: first what both ends have in common, then what each saw and heard.
-pub(super) fn text(texts: &Texts, citizen: &Value, officer: &Value) -> String {
+/// The lines of one report.
+pub(super) fn text(texts: &Texts, report: &Value) -> String {
     let mut out = String::new();
     let mut line = |label: &str, value: String| {
         let label = texts.get(label);
-        let pad = 26usize.saturating_sub(label.chars().count());
+        let pad = LABELS.saturating_sub(label.chars().count());
         // writing to a string cannot fail
         let _ = writeln!(out, "  {label}{:pad$} {value}", "");
     };
-    let outcome = |report: &Value| {
+    line(
+        "summary-outcome",
         texts.get(match report["outcome"].as_str() {
-            Some("completed") => "demo-completed",
-            Some("refused") => "demo-refused",
-            _ => "demo-failed",
-        })
+            Some("completed") => "outcome-completed",
+            Some("refused") => "outcome-refused",
+            _ => "outcome-failed",
+        }),
+    );
+    let peer = match report["peer"]["verified_as"].as_str() {
+        Some(name) => texts.with("peer-verified", &[("name", name)]),
+        None => texts.get("peer-unidentified"),
     };
-    line("demo-label-outcome", outcome(citizen));
-    let peer = &citizen["peer"]["verified_as"];
+    line("summary-peer", peer);
+    line("summary-path", path(texts, &report["path"]));
+    let group = report["security"]["key_exchange"].as_str().unwrap_or("–");
+    let exchange = texts.get(if group.contains("MLKEM") {
+        "exchange-post-quantum"
+    } else {
+        "exchange-classical"
+    });
+    line("summary-encryption", format!("{exchange} ({group})"));
+    let timing = &report["timing_ms"];
+    if report["role"] == "citizen" {
+        let ms = number(&timing["button_to_first_frame"], 0);
+        line("summary-button", format!("{ms} ms"));
+    }
+    let ms = number(&timing["accept_to_first_frame"], 0);
+    line("summary-first-picture", format!("{ms} ms"));
+    let (video, audio) = (&report["video"]["received"], &report["audio"]["received"]);
     line(
-        "demo-label-officer",
-        texts.with("demo-verified", &[("name", peer.as_str().unwrap_or("–"))]),
-    );
-    let (path, security) = (&citizen["path"], &citizen["security"]);
-    let exchange = security["key_exchange"].as_str().unwrap_or("–");
-    line(
-        "demo-label-security",
+        "summary-picture",
         texts.with(
-            if exchange.contains("MLKEM") {
-                "demo-hybrid"
-            } else {
-                "demo-classical"
-            },
-            &[("group", exchange)],
+            "summary-picture-value",
+            &[
+                ("width", &number(&video["width"], 0)),
+                ("height", &number(&video["height"], 0)),
+                ("fps", &number(&video["fps"], 1)),
+                ("ms", &number(&video["latency_ms"]["p50"], 0)),
+            ],
+        ),
+    );
+    line("summary-freezes", number(&video["freezes"], 0));
+    line(
+        "summary-sound",
+        texts.with(
+            "summary-sound-value",
+            &[
+                ("ms", &number(&audio["latency_ms"]["p50"], 0)),
+                ("concealed", &number(&audio["concealed_ms"], 0)),
+                ("played", &number(&audio["played_ms"], 0)),
+            ],
+        ),
+    );
+    let ms = number(&report["audio"]["av_skew_ms"]["p95"], 0);
+    line("summary-skew", format!("{ms} ms"));
+    let chat = &report["chat"];
+    line(
+        "summary-chat",
+        texts.with(
+            "summary-chat-value",
+            &[
+                ("sent", &number(&chat["sent"], 0)),
+                ("received", &number(&chat["received"], 0)),
+            ],
+        ),
+    );
+    let wire = &report["wire"];
+    line(
+        "summary-lost",
+        texts.with(
+            "summary-lost-value",
+            &[
+                ("lost", &number(&wire["lost_packets"], 0)),
+                ("of", &number(&wire["sent_packets"], 0)),
+            ],
         ),
     );
     line(
-        "demo-label-path",
+        "summary-cost",
         texts.with(
-            if path["kind"] == "direct" {
-                "demo-direct"
-            } else {
-                "demo-relayed"
-            },
-            &[("rtt", &number(&path["rtt_ms"], 1))],
+            "summary-cost-value",
+            &[
+                ("cpu", &number(&report["cpu_seconds"], 2)),
+                ("memory", &divided(&report["max_rss_bytes"], 1_048_576.0, 0)),
+            ],
         ),
     );
-    let timing = &citizen["timing_ms"];
-    for (label, key) in [
-        ("demo-label-queue", "button_to_queue"),
-        ("demo-label-session", "match_to_session"),
-        ("demo-label-audio", "accept_to_first_audio"),
-        ("demo-label-accept", "accept_to_first_frame"),
-        ("demo-label-button", "button_to_first_frame"),
-    ] {
-        line(label, format!("{} ms", number(&timing[key], 1)));
-    }
-    for (label, report) in [
-        ("demo-label-citizen", citizen),
-        ("demo-label-officer-saw", officer),
-    ] {
-        let (video, audio) = (&report["video"]["received"], &report["audio"]["received"]);
-        line(
-            label,
-            texts.with(
-                "demo-saw",
-                &[
-                    ("frames", &number(&video["frames_decoded"], 0)),
-                    ("fps", &number(&video["fps"], 1)),
-                    ("width", &number(&video["width"], 0)),
-                    ("height", &number(&video["height"], 0)),
-                    ("freezes", &number(&video["freezes"], 0)),
-                    ("latency", &number(&video["latency_ms"]["p95"], 0)),
-                ],
-            ),
-        );
-        line(
-            "demo-label-heard",
-            texts.with(
-                "demo-heard",
-                &[
-                    (
-                        "played",
-                        &number(
-                            &Value::from(audio["played_ms"].as_f64().unwrap_or(0.0) / 1_000.0),
-                            1,
-                        ),
-                    ),
-                    ("concealed", &number(&audio["concealed_ms"], 0)),
-                    ("latency", &number(&audio["latency_ms"]["p95"], 0)),
-                    ("skew", &number(&report["audio"]["av_skew_ms"]["p95"], 0)),
-                ],
-            ),
-        );
-        line(
-            "demo-label-cost",
-            texts.with(
-                "demo-cost",
-                &[
-                    ("cpu", &number(&report["cpu_seconds"], 2)),
-                    (
-                        "memory",
-                        &number(
-                            &Value::from(
-                                report["max_rss_bytes"].as_f64().unwrap_or(0.0) / 1_048_576.0,
-                            ),
-                            0,
-                        ),
-                    ),
-                ],
-            ),
-        );
-    }
     out
+}
+
+fn path(texts: &Texts, path: &Value) -> String {
+    let transport = path["transport"].as_str().unwrap_or("–").to_uppercase();
+    let kind = if path["kind"] == "relayed" {
+        texts.with("path-relayed-unknown", &[("transport", &transport)])
+    } else {
+        texts.with("path-direct", &[("transport", &transport)])
+    };
+    texts.with(
+        "summary-round-trip",
+        &[("path", &kind), ("ms", &number(&path["rtt_ms"], 1))],
+    )
 }
 
 #[cfg(test)]
@@ -150,9 +156,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_was_not_measured_is_a_dash() {
-        assert_eq!(number(&Value::Null, 1), "–");
-        let text = text(&Texts::new("en"), &json!({}), &json!({}));
-        assert!(text.contains('–'), "{text}");
+    fn what_was_not_measured_is_a_dash_and_no_text_is_missing() {
+        for language in ["fi", "sv", "en"] {
+            let text = text(&Texts::new(language), &json!({ "role": "citizen" }));
+            assert!(text.contains('–') && !text.contains("summary-"), "{text}");
+        }
     }
 }
