@@ -3,25 +3,28 @@
 //! handle.
 #![expect(
     clippy::disallowed_methods,
-    reason = "door: sockets and clock of real processes"
+    reason = "door: free ports for real processes"
 )]
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use suora_node::intent::Intent;
+use suora_node::remote::client::Client;
 use suora_protocol::documents::{self, Credential, DeskId, Role, Signed};
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// What went wrong, with the last lines of the process's log.
 pub type Failure = String;
+
+/// How long a process may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(30);
 
 /// The desk that every agency here has.
 pub const DESK: &str = "advice";
@@ -214,7 +217,7 @@ impl Agency {
             }
             false
         };
-        match tokio::time::timeout(Duration::from_secs(20), ready).await {
+        match tokio::time::timeout(READY, ready).await {
             Ok(true) => Ok(process),
             _ => Err(format!("the relay is not ready: {}", process.log())),
         }
@@ -316,8 +319,7 @@ pub struct Peer {
     pub name: String,
     /// Its process.
     pub process: Process,
-    lines: Lines<BufReader<OwnedReadHalf>>,
-    writer: OwnedWriteHalf,
+    client: Client,
     report: PathBuf,
     /// All views so far.
     pub seen: Vec<Value>,
@@ -330,37 +332,25 @@ impl Peer {
         control: &Path,
         report: PathBuf,
     ) -> Result<Self, Failure> {
-        let until = Instant::now() + Duration::from_secs(20);
-        let stream = loop {
-            if let Ok(stream) = UnixStream::connect(control).await {
-                break stream;
-            }
-            if let Ok(Some(status)) = process.child.try_wait() {
-                return Err(format!("{name} ended ({status}): {}", process.log()));
-            }
-            if Instant::now() > until {
-                return Err(format!("{name} opens no control socket: {}", process.log()));
-            }
-            tokio::time::sleep_until((Instant::now() + Duration::from_millis(10)).into()).await;
+        let client = tokio::select! {
+            client = Client::connect(control, READY) => client.map_err(|fault| fault.to_string()),
+            status = process.child.wait() => Err(format!("ended: {status:?}")),
         };
-        let (reader, writer) = stream.into_split();
         Ok(Self {
+            client: client.map_err(|why| format!("{name}: {why}; {}", process.log()))?,
             name: name.into(),
             process,
-            lines: BufReader::new(reader).lines(),
-            writer,
             report,
             seen: Vec::new(),
         })
     }
 
-    /// Says an intent, as JSON.
-    pub async fn say(&mut self, intent: &Value) -> Result<(), Failure> {
-        let line = format!("{intent}\n");
-        self.writer
-            .write_all(line.as_bytes())
+    /// Says an intent.
+    pub async fn say(&mut self, intent: Intent) -> Result<(), Failure> {
+        self.client
+            .say(&intent)
             .await
-            .map_err(|error| format!("{}: {error}", self.name))
+            .map_err(|fault| format!("{}: {fault}", self.name))
     }
 
     /// The next view that fits. Those before it are in [`Peer::seen`].
@@ -370,34 +360,22 @@ impl Peer {
         within: Duration,
         fits: impl Fn(&Value) -> bool,
     ) -> Result<Value, Failure> {
-        let until = tokio::time::Instant::from_std(Instant::now() + within);
-        loop {
-            match tokio::time::timeout_at(until, self.lines.next_line()).await {
-                Ok(Ok(Some(line))) => {
-                    let view: Value =
-                        serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))?;
-                    self.seen.push(view.clone());
-                    if fits(&view) {
-                        return Ok(view);
-                    }
-                }
-                Ok(_) => {
-                    return Err(format!(
-                        "{} ended before {what}: {}",
-                        self.name,
-                        self.process.log()
-                    ));
-                }
-                Err(_) => {
-                    return Err(format!(
-                        "{}: no {what} within {within:?}; last views {:?}; {}",
-                        self.name,
-                        self.seen.iter().rev().take(5).collect::<Vec<_>>(),
-                        self.process.log()
-                    ));
-                }
-            }
-        }
+        let seen = &mut self.seen;
+        let found = self
+            .client
+            .until(what, within, |view| {
+                seen.push(view.clone());
+                fits(view)
+            })
+            .await;
+        found.map_err(|fault| {
+            let last: Vec<_> = self.seen.iter().rev().take(5).collect();
+            format!(
+                "{}: {fault}; last views {last:?}; {}",
+                self.name,
+                self.process.log()
+            )
+        })
     }
 
     /// Waits until the session is at this stage.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
@@ -38,6 +38,8 @@ const EVENTS: usize = 256;
 const INTENTS: usize = 16;
 /// How often the engine hears that time passed.
 const TICK: Duration = Duration::from_millis(250);
+/// The age at which a certificate is replaced, once nobody is expected under it.
+const CERTIFICATE_AGE: Duration = Duration::from_secs(86_400 - 600);
 /// How long the link may take to say its last words.
 const GOODBYE: Duration = Duration::from_millis(1_500);
 
@@ -57,6 +59,8 @@ struct Node {
     link: Post<LinkCommand>,
     events: session::Events,
     sessions: BTreeMap<SessionId, Running>,
+    /// When the endpoint's certificate was made.
+    certified: Instant,
     remote: Option<Remote>,
     fetched: Option<oneshot::Receiver<Result<Fetched, Fault>>>,
     consultations: u32,
@@ -126,16 +130,13 @@ pub async fn run(
         link,
         events,
         sessions: BTreeMap::new(),
+        certified: clock.now().mono,
         remote,
         fetched: None,
         consultations: 0,
         reports: 0,
     };
-    let local = Local {
-        fingerprint: node.endpoint.fingerprint(),
-        addresses: node.endpoint.addresses(),
-    };
-    node.engine.handle_input(clock.now(), Input::Local(local));
+    node.local();
 
     let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -160,7 +161,10 @@ pub async fn run(
             Some(event) = link_events.recv() => Input::Link(event),
             Some((id, event)) = heard.recv() => Input::Session(id, event),
             fetched = fetched(&mut node.fetched) => Input::Descriptor(fetched),
-            _ = tick.tick() => Input::Tick,
+            _ = tick.tick() => {
+                node.renew()?;
+                Input::Tick
+            }
         };
         node.engine.handle_input(clock.now(), input);
     };
@@ -218,6 +222,29 @@ impl Node {
                 Output::Wait(_) => return None,
             }
         }
+    }
+
+    /// Tells the engine what our endpoint is now.
+    fn local(&mut self) {
+        let local = Local {
+            fingerprint: self.endpoint.fingerprint(),
+            addresses: self.endpoint.addresses(),
+        };
+        self.engine
+            .handle_input(self.clock.now(), Input::Local(local));
+    }
+
+    /// A certificate lives for a day at most; a guest that is expected knows the old one.
+    fn renew(&mut self) -> Result<(), Fault> {
+        let now = self.clock.now().mono;
+        if self.sessions.is_empty()
+            && now.saturating_duration_since(self.certified) >= CERTIFICATE_AGE
+        {
+            self.endpoint.renew()?;
+            self.certified = now;
+            self.local();
+        }
+        Ok(())
     }
 
     fn fetch(&mut self) {

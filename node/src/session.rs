@@ -14,6 +14,7 @@ use bytes::Bytes;
 use quinn::{Connection, ConnectionError, VarInt};
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits;
 use suora_protocol::media::EncodedFrame;
 use suora_protocol::time::{Now, Timestamp};
 use tokio::sync::oneshot;
@@ -165,6 +166,9 @@ struct Task {
     reading: JoinSet<()>,
     last: (Instant, u64, u64, u64),
     peer_streams: u64,
+    open: bool,
+    /// Packets received, and since when it is so many.
+    heard: (u64, Instant),
 }
 
 impl Task {
@@ -203,6 +207,8 @@ impl Task {
             reading,
             last: (now.mono, 0, 0, 0),
             peer_streams: 0,
+            open: false,
+            heard: (0, now.mono),
             connection,
             parts,
             events: events.clone(),
@@ -319,10 +325,29 @@ impl Task {
                     if now.mono >= second {
                         second = now.mono + Duration::from_secs(1);
                         self.stats(now, control.bytes()).await;
+                        self.alive(now)?;
                     }
                 }
             }
         }
+    }
+
+    /// Whether the other end was heard of late (`spec/session.md`, section 5).
+    fn alive(&mut self, now: Now) -> Result<(), Fault> {
+        let packets = self.connection.stats().udp_rx.datagrams;
+        if packets != self.heard.0 {
+            self.heard = (packets, now.mono);
+        }
+        let bound = if self.open {
+            limits::SILENCE
+        } else {
+            limits::WARM_SILENCE
+        };
+        if now.mono.saturating_duration_since(self.heard.1) < bound {
+            return Ok(());
+        }
+        let detail = format!("nothing came for {} seconds", bound.as_secs());
+        Err(Fault::new(Code::PeerSilent).with(detail))
     }
 
     fn command(
@@ -334,6 +359,7 @@ impl Task {
         match command {
             SessionCommand::Send(bytes) => control.send(bytes)?,
             SessionCommand::Open => {
+                self.open = true;
                 self.uplink.open(now);
                 self.downlink.open(now)?;
             }
@@ -437,9 +463,7 @@ impl Task {
 /// Why a connection that stood is gone.
 fn gone(error: &ConnectionError) -> Fault {
     match error {
-        ConnectionError::TimedOut | ConnectionError::Reset => {
-            Fault::new(Code::PeerSilent).with("nothing came for ten seconds")
-        }
+        ConnectionError::TimedOut | ConnectionError::Reset => Fault::new(Code::PeerSilent),
         ConnectionError::LocallyClosed => Fault::new(Code::Cancelled),
         other => handshake_fault(other),
     }

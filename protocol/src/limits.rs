@@ -30,8 +30,13 @@ pub const OFFER: Duration = Duration::from_secs(30);
 pub const GRACE: Duration = Duration::from_secs(120);
 /// From invite to welcome; after this the invite is dead.
 pub const INVITE_WELCOME: Duration = Duration::from_secs(10);
-/// A session that heard nothing for this long has ended.
-pub const SILENCE: Duration = Duration::from_secs(10);
+/// A session that waits for the accept and heard nothing for this long has ended.
+pub const WARM_SILENCE: Duration = Duration::from_secs(10);
+/// A consultation in which nothing was heard for this long has ended: two people wait
+/// out a tunnel or a lift.
+pub const SILENCE: Duration = Duration::from_secs(60);
+/// QUIC's own idle timeout; over [`SILENCE`], so that the session decides.
+pub const IDLE: Duration = Duration::from_secs(90);
 /// QUIC keep-alive interval.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Heartbeat of a node on its desk stream.

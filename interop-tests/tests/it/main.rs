@@ -1,1 +1,13 @@
-//! Behaviours seen from outside the crate.
+//! Behaviours of whole programs, and of the house they live in.
+
+mod blind;
+mod consultation;
+mod impostor;
+mod kill;
+
+use std::path::Path;
+
+/// This crate's program, which assembles nodes and relays with faults.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_suora-interop"))
+}
