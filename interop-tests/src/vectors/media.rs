@@ -72,7 +72,7 @@ pub fn flow() -> Result<Vectors, Fault> {
     for (participant, who) in [(0, "host"), (1, "guest")] {
         for (kind, part) in ["rtcp", "audio", "video"].into_iter().enumerate() {
             let id = participant * 16 + u8::try_from(kind).unwrap_or(0);
-            add(&format!("{who}-{part}"), "", &[id], Some((participant, part)));
+            add(&format!("{who}-{part}"), "one byte", &[id], Some((participant, part)));
         }
     }
     add("two-bytes", "participant 4, sound: 65 takes two bytes", &[0x40, 0x41], Some((4, "audio")));

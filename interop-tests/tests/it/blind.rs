@@ -48,7 +48,7 @@ async fn watch(peer: &mut Peer, seconds: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-// covers: SUORA-SES-003
+// covers: SUORA-MED-007
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_seconds_without_accept_put_nothing_on_the_wire() {
     let mut rig = Rig::start(program(), Plan::default()).await.unwrap();

@@ -10,7 +10,7 @@ use suora_protocol::media::sender::{self, Sender};
 use suora_protocol::media::{EncodedFrame, Kind, flow, h264};
 use suora_protocol::time::Timestamp;
 
-use super::super::raw::{flip, hex};
+use super::super::raw::hex;
 use super::super::verify::{Case, bytes, lacks};
 use super::super::{Facts, Vectors, fields};
 use super::{CAPTURED, PICTURE, REPORTS, SOUND, describe, micros, refuse};
@@ -156,7 +156,7 @@ pub fn make() -> Result<Vectors, Fault> {
     bad("aggregate", "STAP-A (type 24) is not used", &picture(&[&[0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 1]])?);
     bad("type-0", "NAL unit type 0", &picture(&[&[0x60, 1]])?);
     bad("type-30", "NAL unit type 30", &picture(&[&[0x7e, 1]])?);
-    bad("forbidden-bit", "the forbidden bit is set", &picture(&[&flip(IDR, 0)])?);
+    bad("forbidden-bit", "the forbidden bit is set", &picture(&[&[0xe5, 0x88]])?);
     bad("no-unit", "a packet without payload", &picture(&[&[]])?);
     bad("payload-type", "Opus on a flow of pictures", &stream(&[Out { payload_type: rtp::PT_OPUS, ..packet(0, true, IDR) }])?);
     bad("no-marker", "no packet is the last", &stream(&[packet(0, false, SPS), packet(1, false, IDR)])?);

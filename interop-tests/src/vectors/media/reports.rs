@@ -69,7 +69,7 @@ type Track<'a> = (u32, u16, &'a [Option<u64>]);
 
 fn arrived(tracks: &[Track<'_>]) -> Vec<u8> {
     // only differences of this moment are written
-    let now = Clock::start().mono(CAPTURED + Duration::from_secs(1_000_000_000));
+    let now = Clock::start().now().mono + Duration::from_secs(3_600);
     let tracks: Vec<(u32, u16, Vec<Option<Instant>>)> = tracks
         .iter()
         .map(|(ssrc, begin, ages)| {
