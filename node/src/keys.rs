@@ -141,6 +141,7 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
+    // covers: SUORA-SEC-002
     #[test]
     fn a_new_key_file_is_private_and_reads_back() {
         let dir = tempfile::tempdir().unwrap();
@@ -171,6 +172,7 @@ mod tests {
         assert!(create(&dir.path().join("key")).is_ok());
     }
 
+    // covers: SUORA-SEC-002
     #[test]
     fn a_key_file_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();

@@ -95,9 +95,20 @@ struct Open {
     officer: bool,
 }
 
+impl Open {
+    fn told(relays: &[String], key: Key, officer: bool) -> Told {
+        let targets = dial::targets(relays);
+        Told::Open(Box::new(Self {
+            targets,
+            key,
+            officer,
+        }))
+    }
+}
+
 /// Why the work on an `Open` ends.
 enum Told {
-    Open(Open),
+    Open(Box<Open>),
     Close,
 }
 
@@ -190,7 +201,7 @@ impl Task {
                 },
                 command = self.commands.recv(), if ends.is_none() => match command {
                     Some(LinkCommand::Open { relays, key, officer }) => {
-                        return Err(Told::Open(Open { targets: dial::targets(&relays), key, officer }));
+                        return Err(Open::told(&relays, key, officer));
                     }
                     Some(LinkCommand::Close) | None => {
                         outbox = None;
@@ -237,7 +248,7 @@ async fn unless_told<T>(
             biased;
             command = commands.recv() => match command {
                 Some(LinkCommand::Open { relays, key, officer }) => {
-                    return Err(Told::Open(Open { targets: dial::targets(&relays), key, officer }));
+                    return Err(Open::told(&relays, key, officer));
                 }
                 Some(LinkCommand::Close) | None => return Err(Told::Close),
                 Some(LinkCommand::Citizen(_) | LinkCommand::Officer(_)) => {}
