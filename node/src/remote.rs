@@ -282,8 +282,12 @@ async fn read(mut reader: OwnedReadHalf, answers: Post<Line>, intents: Post<Inte
 }
 
 fn intent(line: &[u8]) -> Result<Intent, Fault> {
-    serde_json::from_slice(line)
-        .map_err(|error| Fault::new(Code::Malformed).with(error.to_string()))
+    let bad = |what: String| Fault::new(Code::Malformed).with(what);
+    // serde would read an array as well
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(bad("not a JSON object".into()));
+    }
+    serde_json::from_slice(line).map_err(|error| bad(error.to_string()))
 }
 
 /// Cuts bytes into lines; of one that is too long nothing is kept.
