@@ -3,6 +3,8 @@
 //! where things stand, then all that follows; one that does not read loses its connection.
 #![expect(clippy::disallowed_methods, reason = "door: local socket")]
 
+pub mod client;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};

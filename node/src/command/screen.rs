@@ -2,24 +2,22 @@
 
 use std::io::{IsTerminal, Write};
 
-use suora_protocol::fault::Code;
 use suora_protocol::wire::officer::Status as OfficerStatus;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::intent::Intent;
-use crate::report::Peer;
 use crate::status::Status;
+use crate::status::progress::Progress;
 use crate::text::Texts;
-use crate::view::{Stage, View};
+use crate::view::View;
 use crate::worker::Post;
 
 /// A terminal, or a plain stream of lines where standard error is none.
 pub struct Screen<'a> {
     texts: &'a Texts,
     status: Status,
-    officer: bool,
+    progress: Progress,
     live: bool,
-    peer: String,
     drawn: bool,
 }
 
@@ -30,9 +28,8 @@ impl<'a> Screen<'a> {
         Self {
             texts,
             status: Status::new(officer),
-            officer,
+            progress: Progress::new(officer),
             live: std::io::stderr().is_terminal(),
-            peer: String::new(),
             drawn: false,
         }
     }
@@ -40,7 +37,7 @@ impl<'a> Screen<'a> {
     /// Shows a view.
     pub fn show(&mut self, view: &View) {
         self.status.take(view);
-        if let Some(line) = self.event(view) {
+        if let Some(line) = self.progress.take(view, self.texts) {
             self.clear();
             eprintln!("{line}");
         }
@@ -62,88 +59,6 @@ impl<'a> Screen<'a> {
             eprint!("\r\x1b[2K");
         }
     }
-
-    /// The line of a view that a person should not miss.
-    fn event(&mut self, view: &View) -> Option<String> {
-        let texts = self.texts;
-        Some(match view {
-            View::Link { up: true, .. } => texts.get("progress-link"),
-            View::Link { up: false, code } => {
-                texts.sentence(code.unwrap_or(Code::RelayUnreachable))
-            }
-            View::Queue { position } => {
-                let number = (position + 1).to_string();
-                texts.with("progress-waiting", &[("number", &number)])
-            }
-            View::Attending { waiting } => {
-                texts.with("progress-attending", &[("waiting", &waiting.to_string())])
-            }
-            View::Offer { waited } => {
-                texts.with("progress-offer", &[("seconds", &waited.to_string())])
-            }
-            View::Session { stage, peer, .. } => self.stage(*stage, peer.as_ref())?,
-            View::Chat { from, text } => {
-                let text = printable(text);
-                if *from == "me" {
-                    texts.with("progress-chat-me", &[("text", &text)])
-                } else {
-                    texts.with(
-                        "progress-chat-peer",
-                        &[("name", &self.peer), ("text", &text)],
-                    )
-                }
-            }
-            View::PeerMedia { audio, video } => texts.get(match (audio, video) {
-                (true, true) => "progress-media-both",
-                (true, false) => "progress-media-voice",
-                (false, true) => "progress-media-picture",
-                (false, false) => "progress-media-none",
-            }),
-            View::Fault { code, detail } => {
-                let mut line = texts.sentence(*code);
-                if let Some(detail) = detail {
-                    line += &format!(" ({})", printable(detail));
-                }
-                format!("{line} [{code}]\n{}", texts.next(*code))
-            }
-            View::Report { .. } => texts.get("progress-over"),
-            View::Stats(_) => return None,
-        })
-    }
-
-    fn stage(&mut self, stage: Stage, peer: Option<&Peer>) -> Option<String> {
-        let texts = self.texts;
-        match stage {
-            Stage::Idle => None,
-            Stage::Connecting => Some(texts.get("progress-connecting")),
-            Stage::Warm => {
-                let name = peer.and_then(|peer| peer.verified_as.as_deref());
-                self.peer = name.map_or_else(|| texts.get("progress-other-end"), printable);
-                let shown = match name {
-                    Some(name) => texts.with("peer-verified", &[("name", &printable(name))]),
-                    None => texts.get("peer-unidentified"),
-                };
-                let id = if self.officer {
-                    "progress-warm-officer"
-                } else {
-                    "progress-warm-citizen"
-                };
-                Some(texts.with(id, &[("peer", &shown)]))
-            }
-            Stage::Accepted => Some(texts.get(if self.officer {
-                "progress-accepted-officer"
-            } else {
-                "progress-accepted-citizen"
-            })),
-        }
-    }
-}
-
-/// Another's text cannot move the cursor or colour the screen.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 /// Reads what a person types, when standard input is a terminal: a line is chat, a word
@@ -202,10 +117,5 @@ mod tests {
                 text: "see page 3".into()
             })
         );
-    }
-
-    #[test]
-    fn the_other_ends_text_is_only_text() {
-        assert_eq!(printable("a\x1b[2Jb\n"), "a [2Jb ");
     }
 }
