@@ -8,20 +8,20 @@ use suora_protocol::identity::{AgencyId, Key};
 use suora_protocol::time::Timestamp;
 
 /// When all tests begin.
-pub const START: Timestamp = Timestamp::from_secs(1_795_600_000);
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_795_600_000);
 const DAY: i64 = 86_400;
 
 /// A key that a number names.
-pub fn key(number: u8) -> Key {
+pub(crate) fn key(number: u8) -> Key {
     Key::from_secret(&[number; 32])
 }
 
 /// The key of an officer.
-pub fn officer_key(number: u8) -> Key {
+pub(crate) fn officer_key(number: u8) -> Key {
     key(100 + number)
 }
 
-pub fn desk(id: &str) -> DeskId {
+pub(crate) fn desk(id: &str) -> DeskId {
     DeskId::new(id).unwrap()
 }
 
@@ -29,15 +29,15 @@ fn days(from: Timestamp, days: i64) -> Timestamp {
     Timestamp::from_secs(from.as_secs() + days * DAY)
 }
 
-pub struct Agency {
-    pub root: Key,
-    pub issuing: Key,
-    pub page: Descriptor,
+pub(crate) struct Agency {
+    pub(crate) root: Key,
+    pub(crate) issuing: Key,
+    pub(crate) page: Descriptor,
 }
 
 impl Agency {
     /// Two desks, `tax` and `job`, with the default grace of 120 s.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (root, issuing) = (key(1), key(2));
         let page = Descriptor {
             agency: AgencyId::of_root(&root.peer_id()),
@@ -68,13 +68,13 @@ impl Agency {
     }
 
     /// The page as it stands, signed and verified.
-    pub fn descriptor(&self) -> Verified<Descriptor> {
+    pub(crate) fn descriptor(&self) -> Verified<Descriptor> {
         let signed = documents::sign(&self.page, &self.root).unwrap();
         chain::descriptor_as_given(&signed, START).unwrap()
     }
 
     /// What an officer's credential says: at both desks, for seven days.
-    pub fn claim(&self, officer: &Key) -> Credential {
+    pub(crate) fn claim(&self, officer: &Key) -> Credential {
         Credential {
             agency: self.page.agency,
             peer: officer.peer_id(),
@@ -89,12 +89,12 @@ impl Agency {
     }
 
     /// The bytes of a credential.
-    pub fn sign(&self, claim: &Credential) -> Vec<u8> {
+    pub(crate) fn sign(&self, claim: &Credential) -> Vec<u8> {
         let signed: Signed<Credential> = documents::sign(claim, &self.issuing).unwrap();
         signed.bytes().to_vec()
     }
 
-    pub fn credential(&self, officer: &Key) -> Vec<u8> {
+    pub(crate) fn credential(&self, officer: &Key) -> Vec<u8> {
         self.sign(&self.claim(officer))
     }
 }

@@ -20,19 +20,19 @@ use suora_relay::hub::{Hub, Input, LinkId, Output};
 
 use crate::agency::{Agency, START, desk};
 
-pub struct Stage {
-    pub agency: Agency,
-    pub hub: Hub,
-    pub now: Now,
-    pub store: Snapshot,
+pub(crate) struct Stage {
+    pub(crate) agency: Agency,
+    pub(crate) hub: Hub,
+    pub(crate) now: Now,
+    pub(crate) store: Snapshot,
     /// Commits that the store has not answered.
-    pub pending: VecDeque<(u64, Vec<Change>)>,
+    pub(crate) pending: VecDeque<(u64, Vec<Change>)>,
     /// The store answers only when asked to.
-    pub lags: bool,
+    pub(crate) lags: bool,
     faults: Faults,
     inboxes: BTreeMap<LinkId, VecDeque<Bytes>>,
     roles: BTreeMap<LinkId, bool>,
-    pub closed: BTreeSet<LinkId>,
+    pub(crate) closed: BTreeSet<LinkId>,
     next_link: u64,
 }
 
@@ -45,16 +45,16 @@ fn unframe(bytes: &Bytes) -> Bytes {
     framer.next_message().unwrap().unwrap()
 }
 
-pub fn citizen_key(number: u8) -> PeerId {
+pub(crate) fn citizen_key(number: u8) -> PeerId {
     PeerId::from_bytes([number; 32])
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Agency::new(), Faults::default())
     }
 
-    pub fn with(agency: Agency, faults: Faults) -> Self {
+    pub(crate) fn with(agency: Agency, faults: Faults) -> Self {
         let now = Now {
             mono: Instant::now(),
             utc: START,
@@ -77,7 +77,7 @@ impl Stage {
     }
 
     /// The process dies; what the store has is what there is.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.pending.clear();
         self.inboxes.clear();
         self.roles.clear();
@@ -86,7 +86,7 @@ impl Stage {
         self.hub = Hub::restore(descriptor, snapshot, [8; 32], self.now, self.faults);
     }
 
-    pub fn input(&mut self, input: Input) -> Result<(), Fault> {
+    pub(crate) fn input(&mut self, input: Input) -> Result<(), Fault> {
         let result = self.hub.handle_input(self.now, input);
         self.drain();
         result
@@ -111,7 +111,7 @@ impl Stage {
     }
 
     /// The store answers its oldest commit.
-    pub fn answer(&mut self) {
+    pub(crate) fn answer(&mut self) {
         if let Some((id, changes)) = self.pending.pop_front() {
             self.store.apply(&changes);
             self.hub
@@ -121,7 +121,7 @@ impl Stage {
         }
     }
 
-    pub fn up(&mut self, peer: PeerId, officer: bool) -> LinkId {
+    pub(crate) fn up(&mut self, peer: PeerId, officer: bool) -> LinkId {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         self.roles.insert(link, officer);
@@ -135,21 +135,25 @@ impl Stage {
     }
 
     /// The stream of citizen `number`.
-    pub fn citizen(&mut self, number: u8) -> LinkId {
+    pub(crate) fn citizen(&mut self, number: u8) -> LinkId {
         self.up(citizen_key(number), false)
     }
 
-    pub fn down(&mut self, link: LinkId) {
+    pub(crate) fn down(&mut self, link: LinkId) {
         self.input(Input::Down(link)).unwrap();
     }
 
-    pub fn send(&mut self, link: LinkId, message: &impl serde::Serialize) -> Result<(), Fault> {
+    pub(crate) fn send(
+        &mut self,
+        link: LinkId,
+        message: &impl serde::Serialize,
+    ) -> Result<(), Fault> {
         let body = unframe(&wire::encode(message).unwrap());
         self.input(Input::Message { link, body })
     }
 
     /// Joins desk `tax` and hears the ticket.
-    pub fn join(&mut self, link: LinkId) -> TicketId {
+    pub(crate) fn join(&mut self, link: LinkId) -> TicketId {
         self.ask(link).unwrap();
         let heard = self.citizen_hears(link);
         let queued = heard.iter().rev().find_map(|message| match message {
@@ -159,11 +163,11 @@ impl Stage {
         queued.unwrap_or_else(|| panic!("not queued: {heard:?}"))
     }
 
-    pub fn ask(&mut self, link: LinkId) -> Result<(), Fault> {
+    pub(crate) fn ask(&mut self, link: LinkId) -> Result<(), Fault> {
         self.ask_at(link, "tax")
     }
 
-    pub fn ask_at(&mut self, link: LinkId, at: &str) -> Result<(), Fault> {
+    pub(crate) fn ask_at(&mut self, link: LinkId, at: &str) -> Result<(), Fault> {
         let join = citizen::ToRelay::Join {
             desk: desk(at),
             challenge: Challenge::from_bytes([5; 16]),
@@ -173,21 +177,21 @@ impl Stage {
     }
 
     /// A citizen with a ticket at desk `tax`.
-    pub fn waits(&mut self, number: u8) -> (LinkId, TicketId) {
+    pub(crate) fn waits(&mut self, number: u8) -> (LinkId, TicketId) {
         let link = self.citizen(number);
         let ticket = self.join(link);
         (link, ticket)
     }
 
     /// An officer with a good credential, available at desk `tax`.
-    pub fn attends(&mut self, key: &Key) -> LinkId {
+    pub(crate) fn attends(&mut self, key: &Key) -> LinkId {
         let link = self.up(key.peer_id(), true);
         let credential = self.agency.credential(key);
         self.attend(link, credential, None).unwrap();
         link
     }
 
-    pub fn attend(
+    pub(crate) fn attend(
         &mut self,
         link: LinkId,
         credential: Vec<u8>,
@@ -202,7 +206,7 @@ impl Stage {
         self.send(link, &attend)
     }
 
-    pub fn citizen_hears(&mut self, link: LinkId) -> Vec<citizen::FromRelay> {
+    pub(crate) fn citizen_hears(&mut self, link: LinkId) -> Vec<citizen::FromRelay> {
         let inbox = self.inboxes.remove(&link).unwrap_or_default();
         inbox
             .iter()
@@ -211,7 +215,7 @@ impl Stage {
             .collect()
     }
 
-    pub fn officer_hears(&mut self, link: LinkId) -> Vec<officer::FromRelay> {
+    pub(crate) fn officer_hears(&mut self, link: LinkId) -> Vec<officer::FromRelay> {
         let inbox = self.inboxes.remove(&link).unwrap_or_default();
         inbox
             .iter()
@@ -221,7 +225,7 @@ impl Stage {
     }
 
     /// The offer that an officer heard last.
-    pub fn offer(&mut self, link: LinkId) -> Option<(TicketId, u32)> {
+    pub(crate) fn offer(&mut self, link: LinkId) -> Option<(TicketId, u32)> {
         let heard = self.officer_hears(link);
         heard.iter().rev().find_map(|message| match message {
             officer::FromRelay::Offer {
@@ -231,13 +235,13 @@ impl Stage {
         })
     }
 
-    pub fn accept(&mut self, link: LinkId, (ticket, attempt): (TicketId, u32)) {
+    pub(crate) fn accept(&mut self, link: LinkId, (ticket, attempt): (TicketId, u32)) {
         let accepted = officer::ToRelay::Accepted { ticket, attempt };
         self.send(link, &accepted).unwrap();
     }
 
     /// Time passes, deadline by deadline; every live stream says every five seconds that it is there.
-    pub fn pass(&mut self, duration: Duration) {
+    pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         while self.now.utc < end.utc {
             let beat = end.utc.since(self.now.utc).min(Duration::from_secs(5));
@@ -262,7 +266,7 @@ impl Stage {
     }
 
     /// Time passes in silence, deadline by deadline.
-    pub fn silence(&mut self, duration: Duration) {
+    pub(crate) fn silence(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         loop {
             let due = match self.hub.poll_output() {
@@ -284,13 +288,13 @@ impl Stage {
     }
 
     /// The people who wait at desk `tax`, by number.
-    pub fn queue(&self) -> Vec<u8> {
+    pub(crate) fn queue(&self) -> Vec<u8> {
         let queue = self.hub.waiting(&desk("tax"));
         queue.iter().map(|peer| peer.as_bytes()[0]).collect()
     }
 }
 
 /// The codes of a list of refusals.
-pub fn code(result: Result<(), Fault>) -> Option<Code> {
+pub(crate) fn code(result: Result<(), Fault>) -> Option<Code> {
     result.err().map(|fault| fault.code)
 }
