@@ -1,5 +1,5 @@
 //! Fetching a descriptor, from real files and real web servers.
-#![expect(clippy::disallowed_methods, reason = "web servers of the test")]
+#![expect(clippy::disallowed_methods, reason = "door: sockets of the test")]
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! The control link against a small relay of this test, over real sockets.
-#![expect(clippy::disallowed_methods, reason = "sockets of the test's relay")]
+#![expect(clippy::disallowed_methods, reason = "door: sockets of the test")]
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! The control socket, by real programs' means.
-#![expect(clippy::disallowed_methods, reason = "sockets of the test's programs")]
+#![expect(clippy::disallowed_methods, reason = "door: sockets of the test")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
