@@ -1,1 +1,4 @@
-//! Behaviours seen from outside the crate.
+//! The tests of the whole: what no crate can show alone.
+
+mod requirements;
+mod vectors;
