@@ -728,6 +728,15 @@ pub fn unknown() -> Result<Vectors, Fault> {
         Some(plain),
         false,
     )?;
+    let broken = raw::with(&raw::without(&pong, "n")?, "zebra", 1)?;
+    refuse(
+        &mut vectors,
+        RELAY_TO_CITIZEN,
+        "unknown-key-and-missing-field",
+        Code::Malformed,
+        "an unknown key is ignored and makes up for nothing",
+        &broken,
+    )?;
     Ok(vectors)
 }
 

@@ -62,7 +62,11 @@ fn known_and_unknown_keys(vectors: &mut Vectors, form: Form<'_>) -> Result<(), F
     vectors.valid(
         "unknown-key",
         "a key that this version does not know is ignored",
-        json!({"document": hex(&bytes), "payload": hex(&extended)}),
+        json!({
+            "document": hex(&bytes),
+            "payload": hex(&extended),
+            "cddl": {"document": format!("signed-{}", form.kind), "payload": form.kind},
+        }),
     );
     let known = Value::Array(vec![form.field.into()]);
     let bytes =
