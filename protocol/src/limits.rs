@@ -30,8 +30,13 @@ pub const OFFER: Duration = Duration::from_secs(30);
 pub const GRACE: Duration = Duration::from_secs(120);
 /// From invite to welcome; after this the invite is dead.
 pub const INVITE_WELCOME: Duration = Duration::from_secs(10);
-/// A session that heard nothing for this long has ended.
-pub const SILENCE: Duration = Duration::from_secs(10);
+/// A session that waits for the accept and heard nothing for this long has ended.
+pub const WARM_SILENCE: Duration = Duration::from_secs(10);
+/// A consultation in which nothing was heard for this long has ended: two people wait
+/// out a tunnel or a lift.
+pub const SILENCE: Duration = Duration::from_secs(60);
+/// QUIC's own idle timeout; over [`SILENCE`], so that the session decides.
+pub const IDLE: Duration = Duration::from_secs(90);
 /// QUIC keep-alive interval.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Heartbeat of a node on its desk stream.
@@ -56,10 +61,17 @@ pub const DATAGRAM_MAX: usize = 1_100;
 pub const FRAME_MAX: usize = 1_048_576;
 /// Most NAL units of one frame.
 pub const NALS_MAX: usize = 64;
-/// Most open frame streams of one track.
-pub const FRAME_STREAMS_MAX: usize = 8;
+/// Most pictures of one track that wait for their bytes to leave.
+pub const FRAMES_WAITING_MAX: usize = 8;
+/// Most frame streams of one track that were written and are not yet acknowledged:
+/// at 30 pictures a second, a round trip of 0.8 s.
+pub const FRAME_STREAMS_MAX: usize = 24;
+/// Unidirectional streams that an end grants the other one.
+pub const UNI_STREAMS_MAX: u32 = 64;
 /// A frame that is older than this when its bytes could leave is reset.
 pub const FRAME_STALE: Duration = Duration::from_millis(400);
+/// How long a guest holds media that came before it heard of the accept.
+pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 /// Most packets that one arrival report covers on a flow.
 pub const REPORT_PACKETS_MAX: usize = 256;
 /// Interval of arrival reports.
