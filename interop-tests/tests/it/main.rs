@@ -1,1 +1,3 @@
 //! Behaviours seen from outside the crate.
+
+mod house;
