@@ -1,3 +1,4 @@
 //! Behaviours seen from outside the crate.
 
 mod house;
+mod world;
