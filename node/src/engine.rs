@@ -50,6 +50,16 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// `citizen` or `officer`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Citizen { .. } => "citizen",
+            Self::Officer { .. } => "officer",
+        }
+    }
+}
+
 /// What the engine begins with.
 #[derive(Debug)]
 pub struct Settings {
@@ -138,11 +148,8 @@ impl Engine {
         self.trust.descriptor()
     }
 
-    fn role(&self) -> &'static str {
-        match self.side {
-            Side::Citizen(_) => "citizen",
-            Side::Officer(_) => "officer",
-        }
+    const fn role(&self) -> &'static str {
+        self.settings.role.name()
     }
 
     fn begin(&mut self, now: Now) {
@@ -433,6 +440,8 @@ impl Engine {
                     .push_back(Output::Session(id, SessionCommand::Send(bytes))),
                 Out::Verified => {
                     session.verified(now);
+                    // muted before anyone was there: say so now; encoding it cannot fail
+                    let _ = session.talk().media(self.media);
                     let view = session.view(Stage::Warm);
                     self.out.push_back(Output::View(view));
                     self.proven(now);
@@ -456,9 +465,12 @@ impl Engine {
                     self.out
                         .push_back(Output::View(View::Chat { from: "peer", text }));
                 }
-                Out::Media(Media { audio, video }) => self
-                    .out
-                    .push_back(Output::View(View::PeerMedia { audio, video })),
+                Out::Media(Media { audio, video }) => {
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::PeerMedia { video }));
+                    self.out
+                        .push_back(Output::View(View::PeerMedia { audio, video }));
+                }
                 Out::Clock {
                     offset,
                     uncertainty,
@@ -526,9 +538,6 @@ impl Engine {
             Outcome::Completed => self.completed += 1,
             _ => self.failed += 1,
         }
-        self.out.push_back(Output::View(View::Report {
-            report: Box::new(report.clone()),
-        }));
         self.out.push_back(Output::Report(Box::new(report)));
         if !self.serves_on() {
             self.finish(now);
@@ -540,9 +549,6 @@ impl Engine {
         self.show_fault(&fault);
         let report = sessions::failed(self.role(), &fault, self.timing);
         self.failed += 1;
-        self.out.push_back(Output::View(View::Report {
-            report: Box::new(report.clone()),
-        }));
         self.out.push_back(Output::Report(Box::new(report)));
         self.finish(now);
     }

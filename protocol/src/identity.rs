@@ -321,8 +321,9 @@ mod tests {
         assert_ne!(seed.citizen_key(&a).peer_id(), seed.node_key().peer_id());
     }
 
+    // covers: SUORA-SEC-005
     #[test]
-    fn peer_ids_have_the_text_of_libp2p() {
+    fn peer_ids_have_the_text_of_libp2p_and_print_redacted() {
         let id = Seed::from_bytes([7; 32]).node_key().peer_id();
         assert!(id.to_text().starts_with("12D3Koo"));
         assert_eq!(PeerId::parse(&id.to_text()), Ok(id));
