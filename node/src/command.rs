@@ -54,7 +54,7 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
     };
     let texts = match &arguments.language {
         Some(language) => Texts::new(language),
-        None => Texts::from_env(),
+        None => Texts::from_env(|name| std::env::var(name).ok()),
     };
     match execute(arguments.command, texts, faults) {
         Ok(status) => ExitCode::from(status),

@@ -1,9 +1,11 @@
-//! Behaviours of whole programs, and of the house they live in.
+//! Behaviours of whole programs, of the spec, and of the house they live in.
 
 mod blind;
 mod consultation;
 mod impostor;
 mod kill;
+mod requirements;
+mod vectors;
 
 use std::path::Path;
 

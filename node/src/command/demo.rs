@@ -3,8 +3,6 @@
 //! they saw and heard, and their reports, stay in a folder.
 #![expect(clippy::disallowed_methods, reason = "door: free ports, sockets")]
 
-mod summary;
-
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -21,6 +19,7 @@ use crate::intent::Intent;
 use crate::keys;
 use crate::play::sheet;
 use crate::remote::client::Client;
+use crate::status::summary::{self, Step};
 use crate::text::Texts;
 
 const OFFICER_CLIP: &[u8] = include_bytes!("../../assets/clips/officer.mp4");
@@ -69,6 +68,7 @@ impl Demo {
                 relay.display()
             )));
         }
+        println!("{}", summary::demo_begins(self.seconds.into(), texts));
         let mut stage = Stage {
             texts,
             dir: self.dir,
@@ -102,9 +102,9 @@ fn free_port() -> Result<u16, Fault> {
 }
 
 impl Stage<'_> {
-    fn tell(&mut self, id: &str) {
+    fn tell(&mut self, step: Step) {
         self.step += 1;
-        println!("[{}/{STEPS}] {}", self.step, self.texts.get(id));
+        println!("[{}/{STEPS}] {}", self.step, step.text(self.texts));
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -147,15 +147,15 @@ impl Stage<'_> {
     }
 
     async fn play(&mut self, seconds: u32) -> Result<u8, Fault> {
-        self.tell("demo-agency");
+        self.tell(Step::Keys);
         let agency = self.file("agency/keys");
         let http = free_port()?;
         let root = self.make_agency(&agency, http).await?;
 
-        self.tell("demo-relay");
+        self.tell(Step::Relay);
         let mut relay = self.serve(&agency).await?;
 
-        self.tell("demo-officer");
+        self.tell(Step::Officer);
         let address = format!("http://127.0.0.1:{http}#root={root}");
         let (key, credential) = (
             agency.join("officer.key"),
@@ -180,7 +180,7 @@ impl Stage<'_> {
             })
             .await?;
 
-        self.tell("demo-citizen");
+        self.tell(Step::Citizen);
         keys::create(&agency.join("citizen.key"))?;
         let (key, time) = (agency.join("citizen.key"), seconds.to_string());
         let (mut citizen, mut citizen_says) = self
@@ -201,7 +201,7 @@ impl Stage<'_> {
             .await?;
         officer_says.until("the accept", STEP, accepted).await?;
 
-        self.tell("demo-talk");
+        self.tell(Step::Talk);
         self.chat(&mut citizen_says, &mut officer_says).await?;
         let shown = self.watch(&mut citizen_says, seconds);
         tokio::time::timeout(Duration::from_secs(u64::from(seconds)) + STEP, shown)
@@ -217,7 +217,7 @@ impl Stage<'_> {
         }
         stop(&mut relay).await?;
 
-        self.tell("demo-results");
+        self.tell(Step::Files);
         for name in ["citizen", "officer"] {
             let (movie, png) = (
                 self.file(&format!("{name}-saw.mp4")),
@@ -227,18 +227,21 @@ impl Stage<'_> {
                 .await
                 .map_err(|error| internal(&error))??;
         }
-        let reports = (self.report("citizen")?, self.report("officer")?);
-        print!("{}", summary::text(self.texts, &reports.0, &reports.1));
-        println!();
-        println!("{}", self.texts.get("demo-files"));
-        for name in ["citizen", "officer"] {
-            for end in ["-saw.mp4", "-saw.png", ".json"] {
-                println!("  {}", self.file(&format!("{name}{end}")).display());
-            }
+        let reports = [self.report("citizen")?, self.report("officer")?];
+        for report in &reports {
+            println!("\n{}", summary::lines(report, self.texts).join("\n"));
         }
-        completed &= [&reports.0, &reports.1]
+        completed &= reports
             .iter()
             .all(|report| report["outcome"] == "completed" && report["chat"]["received"] == 2);
+        println!();
+        let folder = self.dir.display().to_string();
+        println!("{}", summary::demo_ended(completed, &folder, self.texts));
+        for name in ["citizen", "officer"] {
+            for end in ["-saw.mp4", "-saw.png", ".json"] {
+                println!("  {name}{end}");
+            }
+        }
         Ok(u8::from(!completed))
     }
 
@@ -368,13 +371,16 @@ impl Stage<'_> {
 
     /// Two lines each way.
     async fn chat(&self, citizen: &mut Client, officer: &mut Client) -> Result<(), Fault> {
-        for turn in 1..=2 {
-            let question = self.texts.get(&format!("demo-question-{turn}"));
+        let turns = [
+            ("demo-question-hello", "demo-answer-hello"),
+            ("demo-question-next", "demo-answer-next"),
+        ];
+        for (question, answer) in turns {
+            let (question, answer) = (self.texts.get(question), self.texts.get(answer));
             say(citizen, officer, &question).await?;
-            println!("      {}", question);
-            let answer = self.texts.get(&format!("demo-answer-{turn}"));
+            println!("      > {question}");
             say(officer, citizen, &answer).await?;
-            println!("      {}", answer);
+            println!("      < {answer}");
         }
         Ok(())
     }
@@ -386,15 +392,31 @@ impl Stage<'_> {
             match view["view"].as_str() {
                 Some("stats") => {
                     second += 1;
-                    println!(
-                        "      {}",
-                        summary::second(self.texts, &view, second, seconds)
-                    );
+                    println!("      {}", self.second(&view, second, seconds));
                 }
                 Some("report") => return,
                 _ => {}
             }
         }
+    }
+
+    /// One second of the consultation.
+    fn second(&self, view: &Value, at: u32, of: u32) -> String {
+        let number = |key: &str, by: f64| {
+            let value = view[key].as_f64().unwrap_or_default();
+            self.texts.number(value / by, 0)
+        };
+        self.texts.with(
+            "demo-second",
+            &[
+                ("at", &at.min(of).to_string()),
+                ("of", &of.to_string()),
+                ("fps", &number("fps", 1.0)),
+                ("sent", &number("sent_bps", 1_000.0)),
+                ("received", &number("received_bps", 1_000.0)),
+                ("ms", &number("latency_ms", 1.0)),
+            ],
+        )
     }
 
     fn report(&self, name: &str) -> Result<Value, Fault> {

@@ -6,19 +6,18 @@ use suora_protocol::wire::officer::Status as OfficerStatus;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::intent::Intent;
-use crate::report::Outcome;
 use crate::status::Status;
+use crate::status::progress::Progress;
 use crate::text::Texts;
-use crate::view::{Stage, View};
+use crate::view::View;
 use crate::worker::Post;
 
 /// A terminal, or a plain stream of lines where standard error is none.
 pub struct Screen<'a> {
     texts: &'a Texts,
     status: Status,
-    officer: bool,
+    progress: Progress,
     live: bool,
-    peer: String,
     drawn: bool,
 }
 
@@ -29,9 +28,8 @@ impl<'a> Screen<'a> {
         Self {
             texts,
             status: Status::new(officer),
-            officer,
+            progress: Progress::new(officer),
             live: std::io::stderr().is_terminal(),
-            peer: String::new(),
             drawn: false,
         }
     }
@@ -39,7 +37,7 @@ impl<'a> Screen<'a> {
     /// Shows a view.
     pub fn show(&mut self, view: &View) {
         self.status.take(view);
-        if let Some(line) = self.event(view) {
+        if let Some(line) = self.progress.take(view, self.texts) {
             self.clear();
             eprintln!("{line}");
         }
@@ -61,62 +59,6 @@ impl<'a> Screen<'a> {
             eprint!("\r\x1b[2K");
         }
     }
-
-    /// The line of a view that a person should not miss.
-    fn event(&mut self, view: &View) -> Option<String> {
-        let texts = self.texts;
-        Some(match view {
-            View::Offer { waited } => {
-                texts.with("event-offer", &[("seconds", &waited.to_string())])
-            }
-            View::Session {
-                stage: Stage::Warm,
-                peer: Some(peer),
-                ..
-            } => {
-                self.peer = match &peer.verified_as {
-                    Some(name) => name.clone(),
-                    None => texts.get("peer-citizen"),
-                };
-                let id = if self.officer {
-                    "event-warm-officer"
-                } else {
-                    "event-warm-citizen"
-                };
-                texts.with(id, &[("name", &self.peer)])
-            }
-            View::Session {
-                stage: Stage::Accepted,
-                ..
-            } => texts.get("event-accepted"),
-            View::Chat { from, text } => {
-                let who = if *from == "me" {
-                    texts.get("chat-me")
-                } else {
-                    self.peer.clone()
-                };
-                format!("{who}: {}", printable(text))
-            }
-            View::Fault { code, detail } => {
-                let mut line = texts.sentence(*code);
-                if let Some(detail) = detail {
-                    line += &format!(" ({})", printable(detail));
-                }
-                format!("{line} [{code}]\n{}", texts.next(*code))
-            }
-            View::Report { report } if report.outcome == Outcome::Completed => {
-                texts.get("event-completed")
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// Another's text cannot move the cursor or colour the screen.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 /// Reads what a person types, when standard input is a terminal: a line is chat, a word
@@ -175,10 +117,5 @@ mod tests {
                 text: "see page 3".into()
             })
         );
-    }
-
-    #[test]
-    fn the_other_ends_text_is_only_text() {
-        assert_eq!(printable("a\x1b[2Jb\n"), "a [2Jb ");
     }
 }

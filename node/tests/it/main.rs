@@ -1,1 +1,5 @@
 //! Behaviours seen from outside the crate.
+
+mod fetch;
+mod link;
+mod remote;

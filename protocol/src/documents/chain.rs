@@ -333,3 +333,6 @@ pub fn welcome(
     }
     Ok(welcome)
 }
+
+#[cfg(test)]
+mod tests;
