@@ -46,8 +46,14 @@ pub fn flow() -> Result<Vectors, Fault> {
     vectors.format.extend([
         ("datagram", "the payload of a DATAGRAM frame"),
         ("flow", "the flow id, in decimal digits"),
-        ("participant", "whose flow it is; null: of a flow that is not known"),
-        ("part", "rtcp, audio or video; null: of a flow that is not known"),
+        (
+            "participant",
+            "whose flow it is; null: of a flow that is not known",
+        ),
+        (
+            "part",
+            "rtcp, audio or video; null: of a flow that is not known",
+        ),
         ("packet", "what follows the flow id"),
         ("written", "the flow id as a sender writes it"),
     ]);
@@ -72,23 +78,75 @@ pub fn flow() -> Result<Vectors, Fault> {
     for (participant, who) in [(0, "host"), (1, "guest")] {
         for (kind, part) in ["rtcp", "audio", "video"].into_iter().enumerate() {
             let id = participant * 16 + u8::try_from(kind).unwrap_or(0);
-            add(&format!("{who}-{part}"), "one byte", &[id], Some((participant, part)));
+            add(
+                &format!("{who}-{part}"),
+                "one byte",
+                &[id],
+                Some((participant, part)),
+            );
         }
     }
-    add("two-bytes", "participant 4, sound: 65 takes two bytes", &[0x40, 0x41], Some((4, "audio")));
-    add("last-participant", "participant 255, picture", &[0x4f, 0xf2], Some((255, "video")));
-    add("longer-than-needed", "1 in two bytes is read all the same", &[0x40, 0x01], Some((0, "audio")));
-    add("longest-form", "1 in eight bytes is read all the same", &[0xc0, 0, 0, 0, 0, 0, 0, 1], Some((0, "audio")));
+    add(
+        "two-bytes",
+        "participant 4, sound: 65 takes two bytes",
+        &[0x40, 0x41],
+        Some((4, "audio")),
+    );
+    add(
+        "last-participant",
+        "participant 255, picture",
+        &[0x4f, 0xf2],
+        Some((255, "video")),
+    );
+    add(
+        "longer-than-needed",
+        "1 in two bytes is read all the same",
+        &[0x40, 0x01],
+        Some((0, "audio")),
+    );
+    add(
+        "longest-form",
+        "1 in eight bytes is read all the same",
+        &[0xc0, 0, 0, 0, 0, 0, 0, 1],
+        Some((0, "audio")),
+    );
     add("unknown-kind", "kind 3 is ignored", &[0x03], None);
-    add("unknown-participant", "participant 256 is ignored", &[0x50, 0x01], None);
+    add(
+        "unknown-participant",
+        "participant 256 is ignored",
+        &[0x50, 0x01],
+        None,
+    );
     add("greatest", "2^62 - 1 is ignored", &[0xff; 8], None);
     let nothing = json!({"datagram": "01", "flow": "1", "participant": 0, "part": "audio", "packet": "", "written": "01"});
-    vectors.valid("no-packet", "a flow id alone; its packet is malformed", nothing);
+    vectors.valid(
+        "no-packet",
+        "a flow id alone; its packet is malformed",
+        nothing,
+    );
     let v = &mut vectors;
     refuse(v, "empty", "no flow id", "datagram", &[]);
-    refuse(v, "cut-in-two", "a flow id of two bytes, one is there", "datagram", &[0x40]);
-    refuse(v, "cut-in-four", "a flow id of four bytes, three are there", "datagram", &[0x80, 0, 0]);
-    refuse(v, "cut-in-eight", "a flow id of eight bytes, seven are there", "datagram", &[0xc0, 0, 0, 0, 0, 0, 0]);
+    refuse(
+        v,
+        "cut-in-two",
+        "a flow id of two bytes, one is there",
+        "datagram",
+        &[0x40],
+    );
+    refuse(
+        v,
+        "cut-in-four",
+        "a flow id of four bytes, three are there",
+        "datagram",
+        &[0x80, 0, 0],
+    );
+    refuse(
+        v,
+        "cut-in-eight",
+        "a flow id of eight bytes, seven are there",
+        "datagram",
+        &[0xc0, 0, 0, 0, 0, 0, 0],
+    );
     Ok(vectors)
 }
 

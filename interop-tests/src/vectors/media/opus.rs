@@ -29,22 +29,64 @@ pub fn make() -> Result<Vectors, Fault> {
         vectors.valid(&format!("configuration-{config}"), "one frame", case);
     }
     let mut add = |name: &str, comment: &str, packet: &[u8], samples: u32| {
-        vectors.valid(name, comment, json!({"packet": hex(packet), "samples": samples}));
+        vectors.valid(
+            name,
+            comment,
+            json!({"packet": hex(packet), "samples": samples}),
+        );
     };
-    add("speech", "20 ms of mono speech, hybrid: what a sender sends", &[0x78, 1, 2], 960);
-    add("stereo", "the stereo bit does not change the duration", &[0x7c, 1, 2], 960);
+    add(
+        "speech",
+        "20 ms of mono speech, hybrid: what a sender sends",
+        &[0x78, 1, 2],
+        960,
+    );
+    add(
+        "stereo",
+        "the stereo bit does not change the duration",
+        &[0x7c, 1, 2],
+        960,
+    );
     add("silence", "a table of contents alone", &[0x78], 960);
-    add("two-equal", "two frames of the same size", &[0x79, 1, 2], 1_920);
+    add(
+        "two-equal",
+        "two frames of the same size",
+        &[0x79, 1, 2],
+        1_920,
+    );
     add("two", "two frames of two sizes", &[0x7a, 1, 2, 3], 1_920);
     add("three", "three frames by count", &[0x7b, 3, 1, 2, 3], 2_880);
-    add("count-flags", "the upper two bits of the count are flags", &[0x7b, 0xc3, 0], 2_880);
+    add(
+        "count-flags",
+        "the upper two bits of the count are flags",
+        &[0x7b, 0xc3, 0],
+        2_880,
+    );
     add("longest", "120 ms: 48 frames of 2.5 ms", &[0x83, 48], 5_760);
     let v = &mut vectors;
     refuse(v, "empty", "no byte", "packet", &[]);
-    refuse(v, "no-count", "frames by count, and no count", "packet", &[0x7b]);
+    refuse(
+        v,
+        "no-count",
+        "frames by count, and no count",
+        "packet",
+        &[0x7b],
+    );
     refuse(v, "no-frame", "a count of nothing", "packet", &[0x7b, 0]);
-    refuse(v, "too-long", "49 frames of 2.5 ms are more than 120 ms", "packet", &[0x83, 49]);
-    refuse(v, "two-of-60-ms-and-one", "three frames of 60 ms", "packet", &[0x1b, 3]);
+    refuse(
+        v,
+        "too-long",
+        "49 frames of 2.5 ms are more than 120 ms",
+        "packet",
+        &[0x83, 49],
+    );
+    refuse(
+        v,
+        "two-of-60-ms-and-one",
+        "three frames of 60 ms",
+        "packet",
+        &[0x1b, 3],
+    );
     Ok(vectors)
 }
 

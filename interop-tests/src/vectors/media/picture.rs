@@ -93,46 +93,117 @@ pub fn make() -> Result<Vectors, Fault> {
     let mut vectors = Vectors::new("media", "picture", "spec/media.md, sections 2 to 4");
     describe(&mut vectors);
     vectors.format.extend([
-        ("stream", "all bytes of a unidirectional stream of the host's, up to its end"),
-        ("head", "the first bytes of a stream; `fill` zero bytes follow"),
+        (
+            "stream",
+            "all bytes of a unidirectional stream of the host's, up to its end",
+        ),
+        (
+            "head",
+            "the first bytes of a stream; `fill` zero bytes follow",
+        ),
         ("fill", "how many zero bytes follow head"),
-        ("before", "the stream of the keyframe that came before; absent: none is needed"),
-        ("access_unit", "the picture as an Annex B access unit; null: the stream is ignored"),
-        ("keyframe", "whether decoding can start here; null: the stream is ignored"),
-        ("captured", "the capture time in microseconds since 1970; null: the stream is ignored"),
+        (
+            "before",
+            "the stream of the keyframe that came before; absent: none is needed",
+        ),
+        (
+            "access_unit",
+            "the picture as an Annex B access unit; null: the stream is ignored",
+        ),
+        (
+            "keyframe",
+            "whether decoding can start here; null: the stream is ignored",
+        ),
+        (
+            "captured",
+            "the capture time in microseconds since 1970; null: the stream is ignored",
+        ),
     ]);
     vectors.verification = vec![
         "A guest whose gate is open reads before, if there is one, then stream, or head and fill, in whatever pieces it comes; compare access_unit, keyframe and captured.",
     ];
     let v = &mut vectors;
-    let mut add = |name: &str, comment: &str, stream: Vec<u8>, units: &[&[u8]], before: Option<&[u8]>| {
-        let mut case = fields(json!({
-            "stream": hex(&stream),
-            "access_unit": hex(&join(units)),
-            "keyframe": units.iter().any(|unit| h264::unit_type(unit) == 5),
-            "captured": micros(Some(CAPTURED)),
-        }));
-        if let Some(before) = before {
-            case.insert("before".into(), hex(before).into());
-        }
-        v.valid(name, comment, Value::Object(case));
-    };
+    let mut add =
+        |name: &str, comment: &str, stream: Vec<u8>, units: &[&[u8]], before: Option<&[u8]>| {
+            let mut case = fields(json!({
+                "stream": hex(&stream),
+                "access_unit": hex(&join(units)),
+                "keyframe": units.iter().any(|unit| h264::unit_type(unit) == 5),
+                "captured": micros(Some(CAPTURED)),
+            }));
+            if let Some(before) = before {
+                case.insert("before".into(), hex(before).into());
+            }
+            v.valid(name, comment, Value::Object(case));
+        };
     let keyframe = [SPS, PPS, IDR];
     let good = picture(&keyframe)?;
-    add("keyframe", "parameter sets and an IDR slice, a packet each", good.clone(), &keyframe, None);
-    add("as-sent", "what a sender writes for the same access unit", sent(&keyframe)?, &keyframe, None);
-    let next = stream(&[Out { sequence: FIRST + 3, ..packet(0, true, SLICE) }])?;
-    add("delta", "a picture that refers to the one before", next, &[SLICE], Some(&good));
+    add(
+        "keyframe",
+        "parameter sets and an IDR slice, a packet each",
+        good.clone(),
+        &keyframe,
+        None,
+    );
+    add(
+        "as-sent",
+        "what a sender writes for the same access unit",
+        sent(&keyframe)?,
+        &keyframe,
+        None,
+    );
+    let next = stream(&[Out {
+        sequence: FIRST + 3,
+        ..packet(0, true, SLICE)
+    }])?;
+    add(
+        "delta",
+        "a picture that refers to the one before",
+        next,
+        &[SLICE],
+        Some(&good),
+    );
     let wrap = stream(&[
-        Out { sequence: u16::MAX, ..packet(0, false, SPS) },
-        Out { sequence: 0, captured: None, ..packet(0, true, IDR) },
+        Out {
+            sequence: u16::MAX,
+            ..packet(0, false, SPS)
+        },
+        Out {
+            sequence: 0,
+            captured: None,
+            ..packet(0, true, IDR)
+        },
     ])?;
-    add("wrap", "over the wrap of sequence numbers", wrap, &[SPS, IDR], None);
+    add(
+        "wrap",
+        "over the wrap of sequence numbers",
+        wrap,
+        &[SPS, IDR],
+        None,
+    );
     let long = [IDR, &[0x55; 3_000][..]].concat();
-    add("long-unit", "a NAL unit of 3005 bytes is one packet", picture(&[&long])?, &[&long], None);
+    add(
+        "long-unit",
+        "a NAL unit of 3005 bytes is one packet",
+        picture(&[&long])?,
+        &[&long],
+        None,
+    );
     let wide = [&[0x40, 2][..], &good[1..]].concat();
-    add("wide-flow-id", "the flow id in two bytes", wide, &keyframe, None);
-    add("types-1-and-23", "the first and the last type of single NAL units", picture(&[IDR, &[0x41, 9], &[0x77, 9]])?, &[IDR, &[0x41, 9], &[0x77, 9]], None);
+    add(
+        "wide-flow-id",
+        "the flow id in two bytes",
+        wide,
+        &keyframe,
+        None,
+    );
+    add(
+        "types-1-and-23",
+        "the first and the last type of single NAL units",
+        picture(&[IDR, &[0x41, 9], &[0x77, 9]])?,
+        &[IDR, &[0x41, 9], &[0x77, 9]],
+        None,
+    );
     let v = &mut vectors;
     let ignored = json!({"access_unit": null, "keyframe": null, "captured": null});
     for (name, comment, id) in [
@@ -141,34 +212,116 @@ pub fn make() -> Result<Vectors, Fault> {
         ("sound-flow", "sound does not come on streams", 1),
     ] {
         let mut case = fields(ignored.clone());
-        case.insert("stream".into(), hex(&[&[id][..], &good[1..]].concat()).into());
+        case.insert(
+            "stream".into(),
+            hex(&[&[id][..], &good[1..]].concat()).into(),
+        );
         v.valid(name, comment, Value::Object(case));
     }
     let mut bad = |name: &str, reason: &str, bytes: &[u8]| refuse(v, name, reason, "stream", bytes);
     bad("empty", "no flow id", &[]);
-    bad("cut-flow-id", "a flow id of two bytes, one is there", &[0x40]);
+    bad(
+        "cut-flow-id",
+        "a flow id of two bytes, one is there",
+        &[0x40],
+    );
     bad("no-packet", "a flow id alone", &[2]);
-    bad("cut-length", "a length of two bytes, one is there", &[2, 0x40]);
-    bad("cut-packet", "the last byte is missing", &good[..good.len() - 1]);
-    bad("byte-behind", "a byte behind the last packet", &[&good[..], &[0]].concat());
+    bad(
+        "cut-length",
+        "a length of two bytes, one is there",
+        &[2, 0x40],
+    );
+    bad(
+        "cut-packet",
+        "the last byte is missing",
+        &good[..good.len() - 1],
+    );
+    bad(
+        "byte-behind",
+        "a byte behind the last packet",
+        &[&good[..], &[0]].concat(),
+    );
     bad("no-rtp", "a packet of four bytes", &[2, 4, 0x80, 96, 0, 0]);
-    bad("fragment", "FU-A (type 28) is not used", &picture(&[&[0x7c, 0x85, 1, 2]])?);
-    bad("aggregate", "STAP-A (type 24) is not used", &picture(&[&[0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 1]])?);
+    bad(
+        "fragment",
+        "FU-A (type 28) is not used",
+        &picture(&[&[0x7c, 0x85, 1, 2]])?,
+    );
+    bad(
+        "aggregate",
+        "STAP-A (type 24) is not used",
+        &picture(&[&[0x78, 0, 2, 0x67, 1, 0, 2, 0x68, 1]])?,
+    );
     bad("type-0", "NAL unit type 0", &picture(&[&[0x60, 1]])?);
     bad("type-30", "NAL unit type 30", &picture(&[&[0x7e, 1]])?);
-    bad("forbidden-bit", "the forbidden bit is set", &picture(&[&[0xe5, 0x88]])?);
+    bad(
+        "forbidden-bit",
+        "the forbidden bit is set",
+        &picture(&[&[0xe5, 0x88]])?,
+    );
     bad("no-unit", "a packet without payload", &picture(&[&[]])?);
-    bad("payload-type", "Opus on a flow of pictures", &stream(&[Out { payload_type: rtp::PT_OPUS, ..packet(0, true, IDR) }])?);
-    bad("no-marker", "no packet is the last", &stream(&[packet(0, false, SPS), packet(1, false, IDR)])?);
-    bad("behind-the-marker", "a packet behind the last", &stream(&[packet(0, true, SPS), packet(1, true, IDR)])?);
-    bad("gap", "a sequence number is missing", &stream(&[packet(0, false, SPS), packet(2, true, IDR)])?);
-    bad("out-of-order", "sequence numbers go down", &stream(&[packet(0, false, SPS), Out { sequence: FIRST - 1, ..packet(1, true, IDR) }])?);
-    bad("two-times", "two RTP times in one picture", &stream(&[packet(0, false, SPS), Out { time: 1, ..packet(1, true, IDR) }])?);
-    bad("no-capture-time", "a picture without capture time", &stream(&[Out { captured: None, ..packet(0, true, IDR) }])?);
+    bad(
+        "payload-type",
+        "Opus on a flow of pictures",
+        &stream(&[Out {
+            payload_type: rtp::PT_OPUS,
+            ..packet(0, true, IDR)
+        }])?,
+    );
+    bad(
+        "no-marker",
+        "no packet is the last",
+        &stream(&[packet(0, false, SPS), packet(1, false, IDR)])?,
+    );
+    bad(
+        "behind-the-marker",
+        "a packet behind the last",
+        &stream(&[packet(0, true, SPS), packet(1, true, IDR)])?,
+    );
+    bad(
+        "gap",
+        "a sequence number is missing",
+        &stream(&[packet(0, false, SPS), packet(2, true, IDR)])?,
+    );
+    bad(
+        "out-of-order",
+        "sequence numbers go down",
+        &stream(&[
+            packet(0, false, SPS),
+            Out {
+                sequence: FIRST - 1,
+                ..packet(1, true, IDR)
+            },
+        ])?,
+    );
+    bad(
+        "two-times",
+        "two RTP times in one picture",
+        &stream(&[
+            packet(0, false, SPS),
+            Out {
+                time: 1,
+                ..packet(1, true, IDR)
+            },
+        ])?,
+    );
+    bad(
+        "no-capture-time",
+        "a picture without capture time",
+        &stream(&[Out {
+            captured: None,
+            ..packet(0, true, IDR)
+        }])?,
+    );
     let mut head = vec![2, 0x80, 0x10, 0, 0];
     head.extend(rtp::write(packet(0, true, IDR))?);
     let case = json!({"head": hex(&head), "fill": FRAME_MAX + 1 - head.len()});
-    v.invalid("over-the-bound", Code::TooLarge, "1048577 bytes: the session ends", case);
+    v.invalid(
+        "over-the-bound",
+        Code::TooLarge,
+        "1048577 bytes: the session ends",
+        case,
+    );
     Ok(vectors)
 }
 

@@ -49,7 +49,10 @@ pub fn make() -> Result<Vectors, Fault> {
         ("sequence", "the sequence number"),
         ("time", "the RTP time"),
         ("ssrc", "the track"),
-        ("captured", "the capture time in microseconds since 1970; null: the packet carries none"),
+        (
+            "captured",
+            "the capture time in microseconds since 1970; null: the packet carries none",
+        ),
         ("payload", "the payload"),
         ("written", "the packet that a sender writes of these values"),
     ]);
@@ -82,15 +85,35 @@ pub fn make() -> Result<Vectors, Fault> {
         payload: &[0x65, 0x88, 0x84],
         ..picture
     };
-    write("picture-last", "its last: marker, no capture time, same RTP time", last)?;
+    write(
+        "picture-last",
+        "its last: marker, no capture time, same RTP time",
+        last,
+    )?;
     for (name, comment, time) in [
         ("captured-1970", "the first microsecond of 1970", 0),
-        ("captured-rounding", "a microsecond that is no whole number of 2^-32 s", 1_795_530_000_999_999),
-        ("captured-2036", "one second before the 32 bits of NTP seconds wrap", 2_085_978_495_000_000),
+        (
+            "captured-rounding",
+            "a microsecond that is no whole number of 2^-32 s",
+            1_795_530_000_999_999,
+        ),
+        (
+            "captured-2036",
+            "one second before the 32 bits of NTP seconds wrap",
+            2_085_978_495_000_000,
+        ),
     ] {
         let captured = Timestamp::from_micros(time);
         let time = rtp::rtp_time(Kind::Audio, captured);
-        write(name, comment, Out { time, captured: Some(captured), ..sound() })?;
+        write(
+            name,
+            comment,
+            Out {
+                time,
+                captured: Some(captured),
+                ..sound()
+            },
+        )?;
     }
     let ntp = rtp::to_ntp(CAPTURED).to_be_bytes();
     let element = [&[0x17][..], &ntp, &[0, 0, 0]].concat();
@@ -108,31 +131,121 @@ pub fn make() -> Result<Vectors, Fault> {
     };
     let one = [0xbe, 0xde];
     let long = [&[0x1f][..], &ntp, &[0, 0, 0, 0, 0x80, 0, 0, 0], &[0, 0, 0]].concat();
-    read("sixteen-bytes", "with the sender's clock offset, which is ignored", packet(0x90, &extension(one, &long), payload)?)?;
+    read(
+        "sixteen-bytes",
+        "with the sender's clock offset, which is ignored",
+        packet(0x90, &extension(one, &long), payload)?,
+    )?;
     let second = [&[0x20, 0xff, 0, 0][..], &element].concat();
-    read("after-another", "behind an element of id 2 and padding", packet(0x90, &extension(one, &second), payload)?)?;
+    read(
+        "after-another",
+        "behind an element of id 2 and padding",
+        packet(0x90, &extension(one, &second), payload)?,
+    )?;
     let other = [0x27, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0];
-    read("another-id", "an element of id 2 is no capture time", packet(0x90, &extension(one, &other), payload)?)?;
+    read(
+        "another-id",
+        "an element of id 2 is no capture time",
+        packet(0x90, &extension(one, &other), payload)?,
+    )?;
     let two = [&[1, 8][..], &ntp, &[0, 0]].concat();
-    read("two-byte-form", "the two-byte form is ignored", packet(0x90, &extension([0x10, 0], &two), payload)?)?;
-    read("cut-element", "an element that ends behind its extension is none", packet(0x90, &extension(one, &[0x17, 1, 2, 3]), payload)?)?;
-    read("short-element", "a capture time of four bytes is none", packet(0x90, &extension(one, &[0x13, 1, 2, 3, 4, 0, 0, 0]), payload)?)?;
-    read("empty-extension", "an extension of no words", packet(0x90, &extension(one, &[]), payload)?)?;
-    read("csrc", "two contributing sources are passed over", packet(0x82, &[0, 0, 0, 1, 0, 0, 0, 2], payload)?)?;
-    read("padding", "three bytes of padding are no payload", packet(0xa0, &[], &[0x78, 1, 0, 0, 3])?)?;
+    read(
+        "two-byte-form",
+        "the two-byte form is ignored",
+        packet(0x90, &extension([0x10, 0], &two), payload)?,
+    )?;
+    read(
+        "cut-element",
+        "an element that ends behind its extension is none",
+        packet(0x90, &extension(one, &[0x17, 1, 2, 3]), payload)?,
+    )?;
+    read(
+        "short-element",
+        "a capture time of four bytes is none",
+        packet(0x90, &extension(one, &[0x13, 1, 2, 3, 4, 0, 0, 0]), payload)?,
+    )?;
+    read(
+        "empty-extension",
+        "an extension of no words",
+        packet(0x90, &extension(one, &[]), payload)?,
+    )?;
+    read(
+        "csrc",
+        "two contributing sources are passed over",
+        packet(0x82, &[0, 0, 0, 1, 0, 0, 0, 2], payload)?,
+    )?;
+    read(
+        "padding",
+        "three bytes of padding are no payload",
+        packet(0xa0, &[], &[0x78, 1, 0, 0, 3])?,
+    )?;
     read("no-payload", "a header alone", packet(0x80, &[], &[])?)?;
     let v = &mut vectors;
     let good = rtp::write(sound())?;
     refuse(v, "empty", "no byte", "packet", &[]);
-    refuse(v, "cut-header", "eleven bytes of the fixed header", "packet", &good[..11]);
-    refuse(v, "version-1", "version 1", "packet", &packet(0x40, &[], payload)?);
-    refuse(v, "version-0", "version 0", "packet", &packet(0x00, &[], payload)?);
-    refuse(v, "cut-csrc", "fifteen contributing sources, one is there", "packet", &packet(0x8f, &[], payload)?);
-    refuse(v, "cut-extension-head", "an extension without its length", "packet", &packet(0x90, &[0xbe, 0xde], &[])?);
-    refuse(v, "cut-extension", "an extension of three words, one is there", "packet", &packet(0x90, &[0xbe, 0xde, 0, 3], payload)?);
-    refuse(v, "padding-zero", "padding of no bytes", "packet", &packet(0xa0, &[], &[0x78, 0])?);
-    refuse(v, "padding-over", "more padding than payload", "packet", &packet(0xa0, &[], &[0x78, 3])?);
-    refuse(v, "padding-nothing", "padding without a byte to say how much", "packet", &packet(0xa0, &[], &[])?);
+    refuse(
+        v,
+        "cut-header",
+        "eleven bytes of the fixed header",
+        "packet",
+        &good[..11],
+    );
+    refuse(
+        v,
+        "version-1",
+        "version 1",
+        "packet",
+        &packet(0x40, &[], payload)?,
+    );
+    refuse(
+        v,
+        "version-0",
+        "version 0",
+        "packet",
+        &packet(0x00, &[], payload)?,
+    );
+    refuse(
+        v,
+        "cut-csrc",
+        "fifteen contributing sources, one is there",
+        "packet",
+        &packet(0x8f, &[], payload)?,
+    );
+    refuse(
+        v,
+        "cut-extension-head",
+        "an extension without its length",
+        "packet",
+        &packet(0x90, &[0xbe, 0xde], &[])?,
+    );
+    refuse(
+        v,
+        "cut-extension",
+        "an extension of three words, one is there",
+        "packet",
+        &packet(0x90, &[0xbe, 0xde, 0, 3], payload)?,
+    );
+    refuse(
+        v,
+        "padding-zero",
+        "padding of no bytes",
+        "packet",
+        &packet(0xa0, &[], &[0x78, 0])?,
+    );
+    refuse(
+        v,
+        "padding-over",
+        "more padding than payload",
+        "packet",
+        &packet(0xa0, &[], &[0x78, 3])?,
+    );
+    refuse(
+        v,
+        "padding-nothing",
+        "padding without a byte to say how much",
+        "packet",
+        &packet(0xa0, &[], &[])?,
+    );
     Ok(vectors)
 }
 
