@@ -122,7 +122,7 @@ impl Pattern {
         for top in (h - h / 8..h).step_by(8) {
             for left in (0..w).step_by(8) {
                 cell += 1;
-                let age = (n + cell * 7) / STEADY;
+                let age = (n % u64::from(NUMBERS) + cell * 7) / STEADY;
                 let mut state = (age as u32 ^ (cell as u32) << 16).wrapping_mul(0x9e37_79b9) | 1;
                 state ^= state << 13;
                 state ^= state >> 17;
