@@ -50,6 +50,16 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// `citizen` or `officer`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Citizen { .. } => "citizen",
+            Self::Officer { .. } => "officer",
+        }
+    }
+}
+
 /// What the engine begins with.
 #[derive(Debug)]
 pub struct Settings {
@@ -138,11 +148,8 @@ impl Engine {
         self.trust.descriptor()
     }
 
-    fn role(&self) -> &'static str {
-        match self.side {
-            Side::Citizen(_) => "citizen",
-            Side::Officer(_) => "officer",
-        }
+    const fn role(&self) -> &'static str {
+        self.settings.role.name()
     }
 
     fn begin(&mut self, now: Now) {
@@ -249,14 +256,7 @@ impl Engine {
                 if intent == Intent::Quit {
                     self.stop_serving();
                 }
-                if let Some(session) = &mut self.session {
-                    let code = if session.phase() == Phase::Accepted {
-                        Code::Ended
-                    } else {
-                        Code::Cancelled
-                    };
-                    session.talk().bye(code);
-                }
+                self.hang_up(&intent);
                 Ok(())
             }
             Intent::Accept => self.accept(now),
@@ -287,6 +287,27 @@ impl Engine {
                 ..self.media
             }),
         }
+    }
+
+    /// The person ends the session. Before the accept this gives a ticket up only at its owner's end.
+    fn hang_up(&mut self, intent: &Intent) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if session.phase() == Phase::Accepted {
+            session.talk().bye(Code::Ended);
+            return;
+        }
+        if let Side::Officer(_) = self.side
+            && *intent != Intent::Quit
+        {
+            self.decline(Code::Declined);
+            return;
+        }
+        if let Side::Citizen(contact) = &mut self.side {
+            contact.leaving = true;
+        }
+        session.talk().bye(Code::Cancelled);
     }
 
     fn set_media(&mut self, media: Media) -> Result<(), Fault> {
@@ -419,6 +440,8 @@ impl Engine {
                     .push_back(Output::Session(id, SessionCommand::Send(bytes))),
                 Out::Verified => {
                     session.verified(now);
+                    // muted before anyone was there: say so now; encoding it cannot fail
+                    let _ = session.talk().media(self.media);
                     let view = session.view(Stage::Warm);
                     self.out.push_back(Output::View(view));
                     self.proven(now);
@@ -442,9 +465,12 @@ impl Engine {
                     self.out
                         .push_back(Output::View(View::Chat { from: "peer", text }));
                 }
-                Out::Media(Media { audio, video }) => self
-                    .out
-                    .push_back(Output::View(View::PeerMedia { audio, video })),
+                Out::Media(Media { audio, video }) => {
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::PeerMedia { video }));
+                    self.out
+                        .push_back(Output::View(View::PeerMedia { audio, video }));
+                }
                 Out::Clock {
                     offset,
                     uncertainty,
@@ -469,7 +495,7 @@ impl Engine {
         }
     }
 
-    /// The session's door is closed: report, then wait again, serve on, or end.
+    /// The session's door is closed: is the contact over?
     fn finish_session(&mut self, now: Now) {
         if !self.session.as_ref().is_some_and(|session| session.closed) {
             return;
@@ -477,29 +503,44 @@ impl Engine {
         let Some(session) = self.session.take() else {
             return;
         };
+        self.forget(&session);
+        let accepted = session.facts.accepted.is_some();
+        let ending = session.ending();
+        if self.contact_over(&session, &ending, accepted) {
+            self.conclude(now, &session);
+        }
+    }
+
+    /// Before the next match: a session that has ended and whose door is still closing is let go.
+    /// Without an accept the door has nothing more to tell.
+    fn let_go(&mut self, now: Now) {
+        let ended = |session: &mut Session| {
+            session.phase() == Phase::Ended && session.facts.accepted.is_none()
+        };
+        if let Some(session) = self.session.take_if(ended) {
+            self.forget(&session);
+            if session.ending().code.is_refusal() {
+                self.conclude(now, &session);
+            }
+        }
+    }
+
+    fn forget(&mut self, session: &Session) {
         self.hang_up_at = None;
         self.out.push_back(Output::Forget(session.id));
         self.out.push_back(Output::View(session.view(Stage::Idle)));
-        let accepted = session.facts.accepted.is_some();
-        let ending = session
-            .facts
-            .ending
-            .clone()
-            .unwrap_or_else(|| Fault::new(Code::Internal));
-        let over = self.contact_over(&session, &ending, accepted);
-        if over {
-            let report = session.report(self.role(), self.timing, self.button);
-            match report.outcome {
-                Outcome::Completed => self.completed += 1,
-                _ => self.failed += 1,
-            }
-            self.out.push_back(Output::View(View::Report {
-                report: Box::new(report.clone()),
-            }));
-            self.out.push_back(Output::Report(Box::new(report)));
-            if !self.serves_on() {
-                self.finish(now);
-            }
+    }
+
+    /// The consultation is over: report, then serve on, or end.
+    fn conclude(&mut self, now: Now, session: &Session) {
+        let report = session.report(self.role(), self.timing, self.button);
+        match report.outcome {
+            Outcome::Completed => self.completed += 1,
+            _ => self.failed += 1,
+        }
+        self.out.push_back(Output::Report(Box::new(report)));
+        if !self.serves_on() {
+            self.finish(now);
         }
     }
 
@@ -508,9 +549,6 @@ impl Engine {
         self.show_fault(&fault);
         let report = sessions::failed(self.role(), &fault, self.timing);
         self.failed += 1;
-        self.out.push_back(Output::View(View::Report {
-            report: Box::new(report.clone()),
-        }));
         self.out.push_back(Output::Report(Box::new(report)));
         self.finish(now);
     }

@@ -12,7 +12,8 @@ use suora_protocol::fault::{Code, Fault};
 
 use crate::{Faults, serve};
 
-/// The relay of an agency: presence, queue and matching. It never sees a consultation.
+/// The relay of an agency: who waits, who serves, who is matched with whom. It cannot
+/// read a consultation, and no key on it makes officers.
 #[derive(Debug, Parser)]
 #[command(name = "suora-relay", version, about)]
 struct Arguments {
@@ -34,7 +35,7 @@ enum Command {
         #[command(subcommand)]
         what: descriptor::What,
     },
-    /// Run the relay of a data directory until SIGTERM.
+    /// Run the relay of a data directory until SIGTERM; SIGHUP reads the descriptor again.
     Serve {
         /// The data directory, `relay/` of `init`.
         dir: PathBuf,

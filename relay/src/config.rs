@@ -10,13 +10,13 @@ use suora_protocol::fault::{Code, Fault};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where nodes connect, by QUIC (UDP) and TCP on the same port.
+    /// Where nodes connect, by QUIC (UDP) and TCP on the same port. The descriptor names the port, so it is never 0.
     pub control: SocketAddr,
-    /// Where `/.well-known/suora` and `/health` are served.
+    /// Where `/.well-known/suora` and `/health` are served; port 0 takes a free one.
     pub http: SocketAddr,
-    /// Where `/metrics` is served: keep it on loopback.
+    /// Where `/metrics` is served: keep it on loopback; port 0 takes a free one.
     pub metrics: SocketAddr,
-    /// Most streams of nodes from one address prefix (/24, /56).
+    /// Most connections of nodes from one address prefix (/24, /56).
     #[serde(default = "default_per_prefix")]
     pub connections_per_prefix: u32,
     /// Most connections of nodes in all.
@@ -38,26 +38,45 @@ impl Config {
         let bad =
             |what: String| Fault::new(Code::BadConfig).with(format!("{}: {what}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-        toml::from_str(&text).map_err(|error| bad(error.to_string()))
+        let config: Self = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        config.check().map_err(bad)?;
+        Ok(config)
+    }
+
+    /// What TOML cannot say.
+    fn check(&self) -> Result<(), String> {
+        if self.control.port() == 0 {
+            return Err("control: port 0 would change with each start, but the descriptor lists the port; choose one".into());
+        }
+        if self.connections == 0 || self.connections_per_prefix == 0 {
+            return Err(
+                "connections and connections_per_prefix: 0 would let nobody in; at least 1".into(),
+            );
+        }
+        if !self.metrics.ip().is_loopback() {
+            tracing::warn!(
+                "metrics are served on {}, which is not loopback: whoever reaches it can watch how busy the agency is",
+                self.metrics
+            );
+        }
+        Ok(())
     }
 
     /// The commented file that `init` writes.
-    pub fn template(host: &str, control: u16, http: u16, metrics: u16) -> String {
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_string()
-        };
+    pub fn template(host: std::net::IpAddr, control: u16, http: u16, metrics: u16) -> String {
+        let (control, http) = (SocketAddr::new(host, control), SocketAddr::new(host, http));
         format!(
             "# Settings of suora-relay. Every key is explained; unknown keys are refused.\n\n\
-             # Where nodes connect, by QUIC (UDP) and TCP on the same port.\n\
-             control = \"{host}:{control}\"\n\n\
+             # Where nodes connect, by QUIC (UDP) and TCP on the same port. The addresses in the\n\
+             # agency's descriptor lead here.\n\
+             control = \"{control}\"\n\n\
              # Where /.well-known/suora and /health are served. Put your web server with\n\
              # HTTPS for the agency's domain in front of it.\n\
-             http = \"{host}:{http}\"\n\n\
+             http = \"{http}\"\n\n\
              # Where /metrics is served, for your own monitoring. Keep it off the internet.\n\
              metrics = \"127.0.0.1:{metrics}\"\n\n\
-             # Most connections from one address prefix (/24 of IPv4, /56 of IPv6).\n\
+             # Most connections from one address prefix (/24 of IPv4, /56 of IPv6). An office\n\
+             # whose people share one address needs as many as it has people.\n\
              connections_per_prefix = {}\n\n\
              # Most connections in all.\n\
              connections = {}\n",
@@ -71,15 +90,33 @@ impl Config {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_template_is_a_valid_file_and_unknown_keys_are_refused() {
+    fn read(change: impl Fn(&str) -> String) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("relay.toml");
-        let text = Config::template("127.0.0.1", 1, 2, 3);
-        std::fs::write(&path, &text).unwrap();
-        assert_eq!(Config::read(&path).unwrap().http.port(), 2);
-        std::fs::write(&path, format!("{text}\nretention = 3\n")).unwrap();
-        let error = Config::read(&path).unwrap_err().to_string();
-        assert!(error.contains("retention"), "{error}");
+        let text = Config::template([127, 0, 0, 1].into(), 1, 0, 3);
+        std::fs::write(&path, change(&text)).unwrap();
+        Config::read(&path).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn the_template_is_a_valid_file() {
+        assert_eq!(read(str::to_string).unwrap().metrics.port(), 3);
+        let text = Config::template("::1".parse().unwrap(), 4_433, 1, 2);
+        assert!(text.contains("control = \"[::1]:4433\""));
+    }
+
+    #[test]
+    fn unknown_keys_and_senseless_values_are_refused_by_name() {
+        let unknown = read(|text| format!("{text}\nretention = 3\n")).unwrap_err();
+        assert!(
+            unknown.contains("retention") && unknown.contains("line"),
+            "{unknown}"
+        );
+        let port = read(|text| text.replace("127.0.0.1:1\"", "127.0.0.1:0\"")).unwrap_err();
+        assert!(port.contains("control"), "{port}");
+        let nobody = read(|text| text.replace("connections = 20000", "connections = 0"));
+        assert!(nobody.unwrap_err().contains("connections"));
+        let address = read(|text| text.replace("127.0.0.1:1\"", "here\"")).unwrap_err();
+        assert!(address.contains("control = \"here\""), "{address}");
     }
 }

@@ -1,196 +1,43 @@
 //! DOOR: the control plane. One libp2p swarm over QUIC and TCP takes nodes; its own
-//! behaviour hands each desk stream to a bounded reader and writer ([`streams`]) and
-//! counts connections by address prefix before anything is allocated for them.
+//! behaviour bounds connections before anything is allocated for them and hands each
+//! desk stream to a bounded reader and writer ([`streams`]).
+//!
+//! | bound | how many |
+//! |---|---|
+//! | connections, and those of one prefix (/24, /56) | settings |
+//! | connections of one key | [`PER_PEER`] |
+//! | handshakes under way, and those of one prefix | [`HALF_OPEN`], [`HALF_OPEN_PREFIX`], 10 s each |
+//! | streams of a connection at once, being negotiated, in its life | 16, 8, [`STREAMS`] |
+//! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
+//! | a connection without a stream | [`IDLE`] |
 
+pub mod desk;
 pub mod streams;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
-use std::net::IpAddr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::{Ready, ready};
-use libp2p::core::transport::PortUse;
-use libp2p::core::upgrade::{DeniedUpgrade, InboundUpgrade, UpgradeInfo};
-use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::core::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound};
-use libp2p::swarm::{
-    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
-    NetworkBehaviour, Stream, StreamProtocol, SubstreamProtocol, SwarmEvent, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm,
-};
-use libp2p::{PeerId, Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::Key;
-use suora_protocol::wire::{citizen, officer};
-use tokio::sync::mpsc;
+use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::wire::officer;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::hub::LinkId;
+use desk::{Desk, Opened};
 use streams::Envelope;
 
-/// Offers the two desk protocols.
-#[derive(Clone, Copy, Debug)]
-pub struct DeskProtocols;
+pub use desk::{DESK_STREAMS, HALF_OPEN, HALF_OPEN_PREFIX, PER_PEER, STREAMS};
 
-impl UpgradeInfo for DeskProtocols {
-    type Info = StreamProtocol;
-    type InfoIter = std::array::IntoIter<StreamProtocol, 2>;
-    fn protocol_info(&self) -> Self::InfoIter {
-        [
-            StreamProtocol::new(citizen::PROTOCOL),
-            StreamProtocol::new(officer::PROTOCOL),
-        ]
-        .into_iter()
-    }
-}
-
-impl InboundUpgrade<Stream> for DeskProtocols {
-    type Output = (Stream, StreamProtocol);
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Output, Infallible>>;
-    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
-        ready(Ok((stream, protocol)))
-    }
-}
-
-/// Takes one desk stream at a time on a connection.
-#[derive(Debug, Default)]
-pub struct Handler {
-    taken: Option<(Stream, StreamProtocol)>,
-    streams: u32,
-}
-
-/// Streams that a connection may open in its life, reconnects of the stream included.
-const STREAMS_MAX: u32 = 16;
-
-impl ConnectionHandler for Handler {
-    type FromBehaviour = Infallible;
-    type ToBehaviour = (Stream, StreamProtocol);
-    type InboundProtocol = DeskProtocols;
-    type OutboundProtocol = DeniedUpgrade;
-    type InboundOpenInfo = ();
-    type OutboundOpenInfo = ();
-
-    fn listen_protocol(&self) -> SubstreamProtocol<DeskProtocols> {
-        SubstreamProtocol::new(DeskProtocols, ())
-    }
-
-    fn connection_keep_alive(&self) -> bool {
-        self.streams > 0
-    }
-
-    fn poll(
-        &mut self,
-        _: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<DeniedUpgrade, (), Self::ToBehaviour>> {
-        match self.taken.take() {
-            Some(taken) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(taken)),
-            None => Poll::Pending,
-        }
-    }
-
-    fn on_behaviour_event(&mut self, event: Infallible) {
-        match event {}
-    }
-
-    fn on_connection_event(&mut self, event: ConnectionEvent<DeskProtocols, DeniedUpgrade>) {
-        if let ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) =
-            event
-            && self.streams < STREAMS_MAX
-        {
-            self.streams += 1;
-            self.taken = Some(protocol);
-        }
-    }
-}
-
-/// The relay's own behaviour.
-#[derive(Debug)]
-pub struct Desk {
-    incoming: VecDeque<(PeerId, Stream, StreamProtocol)>,
-    prefixes: BTreeMap<Vec<u8>, u32>,
-    by_connection: BTreeMap<ConnectionId, Vec<u8>>,
-    per_prefix: u32,
-    all: u32,
-}
-
-/// /24 of IPv4, /56 of IPv6.
-fn prefix(address: &Multiaddr) -> Vec<u8> {
-    let ip = address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
-        _ => None,
-    });
-    match ip {
-        Some(IpAddr::V4(ip)) => ip.octets()[..3].to_vec(),
-        Some(IpAddr::V6(ip)) => ip.octets()[..7].to_vec(),
-        None => Vec::new(),
-    }
-}
-
-impl NetworkBehaviour for Desk {
-    type ConnectionHandler = Handler;
-    type ToSwarm = (PeerId, Stream, StreamProtocol);
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        id: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        let prefix = prefix(remote);
-        let count = self.prefixes.entry(prefix.clone()).or_default();
-        let all = u32::try_from(self.by_connection.len()).unwrap_or(u32::MAX);
-        if *count >= self.per_prefix || all >= self.all {
-            return Err(ConnectionDenied::new(Fault::new(Code::Busy)));
-        }
-        *count += 1;
-        self.by_connection.insert(id, prefix);
-        Ok(Handler::default())
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: Endpoint,
-        _: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
-    }
-
-    fn on_swarm_event(&mut self, event: FromSwarm) {
-        if let FromSwarm::ConnectionClosed(closed) = event
-            && let Some(prefix) = self.by_connection.remove(&closed.connection_id)
-            && let Some(count) = self.prefixes.get_mut(&prefix)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.prefixes.remove(&prefix);
-            }
-        }
-    }
-
-    fn on_connection_handler_event(
-        &mut self,
-        peer: PeerId,
-        _: ConnectionId,
-        (stream, protocol): THandlerOutEvent<Self>,
-    ) {
-        self.incoming.push_back((peer, stream, protocol));
-    }
-
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.incoming.pop_front().map_or(Poll::Pending, |taken| {
-            Poll::Ready(ToSwarm::GenerateEvent(taken))
-        })
-    }
-}
+/// How long a connection may be without a stream.
+pub const IDLE: Duration = Duration::from_secs(20);
+/// How long streams and connections may take to close when the relay stops.
+const FAREWELL: Duration = Duration::from_millis(400);
 
 #[derive(NetworkBehaviour)]
 #[behaviour(prelude = "libp2p::swarm::derive_prelude")]
@@ -204,6 +51,7 @@ struct Behaviour {
 pub struct Control {
     swarm: Swarm<Behaviour>,
     envelopes: mpsc::Sender<Envelope>,
+    streams: JoinSet<()>,
     next: u64,
 }
 
@@ -219,34 +67,40 @@ impl Control {
         };
         let identity = libp2p::identity::Keypair::ed25519_from_bytes(key.secret().to_vec())
             .map_err(|error| failed(error.to_string()))?;
-        let (per_prefix, all) = (config.connections_per_prefix, config.connections);
+        let desk = Desk::new(config.connections_per_prefix, config.connections);
         let mut swarm = SwarmBuilder::with_existing_identity(identity)
             .with_tokio()
             .with_tcp(
                 tcp::Config::default().nodelay(true),
                 noise::Config::new,
-                yamux::Config::default,
+                || {
+                    let mut yamux = yamux::Config::default();
+                    yamux.set_max_num_streams(16);
+                    yamux
+                },
             )
             .map_err(|error| failed(error.to_string()))?
-            .with_quic()
+            .with_quic_config(|mut quic| {
+                // a desk stream carries messages of 64 KiB at most
+                quic.max_concurrent_stream_limit = 16;
+                quic.max_stream_data = 131_072;
+                quic.max_connection_data = 524_288;
+                quic
+            })
             .with_behaviour(|key| Behaviour {
-                desk: Desk {
-                    incoming: VecDeque::new(),
-                    prefixes: BTreeMap::new(),
-                    by_connection: BTreeMap::new(),
-                    per_prefix,
-                    all,
-                },
+                desk,
                 identify: identify::Behaviour::new(
                     identify::Config::new("/suora/1".into(), key.public())
-                        .with_agent_version("suora-relay".into()),
+                        .with_agent_version("suora-relay".into())
+                        .with_hide_listen_addrs(true)
+                        .with_cache_size(0),
                 ),
                 ping: ping::Behaviour::default(),
             })
             .map_err(|error| failed(error.to_string()))?
             .with_swarm_config(|config| {
                 config
-                    .with_idle_connection_timeout(Duration::from_secs(20))
+                    .with_idle_connection_timeout(IDLE)
                     .with_max_negotiating_inbound_streams(8)
             })
             .build();
@@ -275,34 +129,68 @@ impl Control {
         Ok(Self {
             swarm,
             envelopes,
+            streams: JoinSet::new(),
             next: 0,
         })
     }
 
-    /// Runs until dropped.
-    pub async fn run(mut self) {
+    /// Runs until told to stop; then streams and connections are closed in order.
+    pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         loop {
-            if let SwarmEvent::Behaviour(BehaviourEvent::Desk((peer, stream, protocol))) =
-                self.swarm.select_next_some().await
-            {
-                let bytes = peer.to_bytes();
-                let Some(peer) = bytes
-                    .get(6..)
-                    .and_then(|key| key.try_into().ok())
-                    .map(suora_protocol::identity::PeerId::from_bytes)
-                else {
-                    continue;
-                };
-                self.next += 1;
-                let officer = protocol.as_ref() == officer::PROTOCOL;
-                tokio::spawn(streams::serve(
-                    self.next,
-                    peer,
-                    officer,
-                    stream,
-                    self.envelopes.clone(),
-                ));
+            tokio::select! {
+                biased;
+                _ = &mut stop => break,
+                Some(_) = self.streams.join_next() => {}
+                event = self.swarm.select_next_some() => {
+                    if let SwarmEvent::Behaviour(BehaviourEvent::Desk(opened)) = event {
+                        self.take(opened);
+                    }
+                }
             }
         }
+        // the loop dropped the outboxes: what was said goes out, then the streams end
+        let end = async {
+            while !self.streams.is_empty() {
+                tokio::select! {
+                    _ = self.streams.join_next() => {}
+                    _ = self.swarm.select_next_some() => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, end).await;
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let end = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, end).await;
+    }
+
+    fn take(&mut self, opened: Opened) {
+        // multihash `identity`: 6 bytes, then the 32 of an Ed25519 key; other keys have no place here
+        let bytes = opened.peer.to_bytes();
+        let key = bytes.get(6..).and_then(|key| key.try_into().ok());
+        let Some(peer) = key.and_then(|key| PeerId::checked(key).ok()) else {
+            return;
+        };
+        let officer = opened.protocol.as_ref() == officer::PROTOCOL;
+        if opened.is_too_many {
+            let fault = Fault::new(Code::Busy).with("too many desk streams on this connection");
+            let refused = streams::refuse(officer, &fault);
+            self.streams
+                .spawn(streams::turn_away(opened.stream, refused));
+            return;
+        }
+        self.next += 1;
+        let (link, envelopes) = (LinkId(self.next), self.envelopes.clone());
+        let alive = opened.alive;
+        self.streams.spawn(async move {
+            streams::serve(link, peer, officer, opened.stream, envelopes).await;
+            drop(alive);
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! DOOR: HTTP. The public listener serves the descriptor and health, the operator's
-//! listener the metrics.
+//! listener the metrics. Health and metrics are answered by the loop itself.
+#![expect(clippy::disallowed_methods, reason = "door: listening sockets")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,59 +8,83 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::metrics::Metrics;
+use crate::serve::{Pulse, Question};
 
-/// The public pages.
-pub fn public(descriptor: Bytes) -> Router {
-    let tag = format!("\"{}\"", Hash::of(&descriptor));
+/// How long the loop may take to answer before the relay counts as ill.
+const PULSE: Duration = Duration::from_secs(2);
+
+/// The public pages: `/.well-known/suora`, `/health`.
+pub fn public(descriptor: watch::Receiver<Bytes>, loop_: mpsc::Sender<Question>) -> Router {
     let page = move |headers: HeaderMap| {
-        let (descriptor, tag) = (descriptor.clone(), tag.clone());
+        let descriptor = descriptor.borrow().clone();
+        async move { well_known(descriptor, &headers) }
+    };
+    let health = move || {
+        let loop_ = loop_.clone();
         async move {
-            if headers
-                .get(header::IF_NONE_MATCH)
-                .is_some_and(|known| known.as_bytes() == tag.as_bytes())
-            {
-                return StatusCode::NOT_MODIFIED.into_response();
+            match pulse(&loop_).await {
+                Some(_) => (StatusCode::OK, "ok\n"),
+                None => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the relay does not answer\n",
+                ),
             }
-            let headers = [
-                (header::CONTENT_TYPE, "application/cose".to_string()),
-                (header::CACHE_CONTROL, "public, max-age=300".into()),
-                (header::ETAG, tag),
-            ];
-            (headers, descriptor).into_response()
         }
     };
     bounded(
         Router::new()
             .route("/.well-known/suora", get(page))
-            .route("/health", get(|| async { "ok\n" })),
+            .route("/health", get(health)),
     )
 }
 
-/// The operator's pages.
-pub fn operator(metrics: Arc<Metrics>) -> Router {
+fn well_known(descriptor: Bytes, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", Hash::of(&descriptor));
+    let known = headers.get(header::IF_NONE_MATCH);
+    if known.is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return StatusCode::NOT_MODIFIED.into_response();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "application/cose".to_string()),
+        (header::CACHE_CONTROL, "public, max-age=300".into()),
+        (header::ETAG, tag),
+        // anybody may read it, a page of another origin too
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*".into()),
+    ];
+    (headers, descriptor).into_response()
+}
+
+/// The operator's page: `/metrics`.
+pub fn operator(metrics: Arc<Metrics>, loop_: mpsc::Sender<Question>) -> Router {
     let page = move || {
-        let text = metrics.text();
+        let (metrics, loop_) = (metrics.clone(), loop_.clone());
         async move {
-            (
-                [(
-                    header::CONTENT_TYPE,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                )],
-                text,
-            )
+            let Some(pulse) = pulse(&loop_).await else {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            };
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], metrics.text(&pulse)).into_response()
         }
     };
     bounded(Router::new().route("/metrics", get(page)))
+}
+
+/// Asks the loop how it is.
+async fn pulse(loop_: &mpsc::Sender<Question>) -> Option<Pulse> {
+    let (question, answer) = oneshot::channel();
+    loop_.try_send(question).ok()?;
+    tokio::time::timeout(PULSE, answer).await.ok()?.ok()
 }
 
 fn bounded(router: Router) -> Router {

@@ -79,15 +79,66 @@ pub fn load(path: &Path) -> Result<Key, Fault> {
             "others can read it; make it private with chmod 600".into()
         ));
     }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| bad(error.to_string()))?);
-    let digits = text.trim_end_matches('\n');
+    let text = Zeroizing::new(fs::read(path).map_err(|error| bad(error.to_string()))?);
+    parse(&text).ok_or_else(|| bad("a key file is one line of 64 hexadecimal digits".into()))
+}
+
+/// The key in a file, if there is one, whoever may read it: to find keys where none should be.
+pub fn peek(path: &Path) -> Option<Key> {
+    const LONGEST: u64 = 256;
+    let file = fs::metadata(path).ok()?;
+    if !file.is_file() || file.len() > LONGEST {
+        return None;
+    }
+    parse(&Zeroizing::new(fs::read(path).ok()?))
+}
+
+/// One line of 64 hexadecimal digits.
+fn parse(text: &[u8]) -> Option<Key> {
+    let digits = text.trim_ascii();
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
     let mut secret = Zeroizing::new([0u8; 32]);
-    if digits.len() != 64 || !digits.is_ascii() {
-        return Err(bad("a key file is one line of 64 hexadecimal digits".into()));
+    for (byte, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
     }
-    for (at, byte) in secret.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16)
-            .map_err(|_| bad("not hexadecimal".into()))?;
+    Some(Key::from_secret(&secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_is_private_and_comes_back_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        let key = generate().unwrap();
+        save(&path, &key).unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(load(&path).unwrap().peer_id(), key.peer_id());
+        assert_eq!(save(&path, &key).unwrap_err().code, Code::BadFile);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(load(&path).unwrap_err().code, Code::BadKeyFile);
+        assert_eq!(peek(&path).unwrap().peer_id(), key.peer_id());
     }
-    Ok(Key::from_secret(&secret))
+
+    #[test]
+    fn a_damaged_key_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("short", "ab"),
+            ("sign", &"+1".repeat(32)),
+            ("word", &"xy".repeat(32)),
+        ] {
+            let path = dir.path().join(name);
+            replace(&path, text.as_bytes(), 0o600).unwrap();
+            assert_eq!(load(&path).unwrap_err().code, Code::BadKeyFile, "{name}");
+        }
+    }
 }

@@ -1,63 +1,91 @@
-//! Counters for the operator (OpenMetrics). They count; they name nobody.
+//! Figures for the operator (OpenMetrics). They count; they name nobody.
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::sync::atomic::Ordering;
 
-use crate::hub::Counts;
+use crate::serve::Pulse;
 
-/// The relay's figures.
+/// The relay's figures. Most are the hub's counts, read when somebody asks.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    gauges: [Gauge; 8],
+    now: [Gauge; 5],
+    so_far: [Counter; 4],
+    commits: Counter,
+    changes: Counter,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("suora");
-        let names = [
+        let now = [
             ("citizens", "Citizens connected"),
             ("officers", "Officers attending"),
             ("waiting", "Tickets waiting"),
             ("engaged", "Tickets in consultation"),
-            ("joined", "Joins since the start"),
-            ("offers", "Offers since the start"),
-            (
-                "offers_expired",
-                "Offers not answered in time since the start",
-            ),
-            ("refused", "Requests refused since the start"),
-        ];
-        let gauges = names.map(|(name, help)| {
+            ("backlog", "Changes that wait for the store"),
+        ]
+        .map(|(name, help)| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
             gauge
         });
-        Self { registry, gauges }
+        let mut counter = |(name, help): (&str, &str)| {
+            let counter: Counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let so_far = [
+            ("joined", "Tickets drawn"),
+            ("offers", "Offers made"),
+            ("offers_expired", "Offers not answered in time"),
+            ("refused", "Requests refused"),
+        ]
+        .map(&mut counter);
+        let commits = counter(("commits", "Decisions that had to be durable"));
+        let changes = counter(("changes", "Rows written for them"));
+        Self {
+            registry,
+            now,
+            so_far,
+            commits,
+            changes,
+        }
     }
 }
 
 impl Metrics {
-    /// Takes the hub's counts.
-    pub fn set(&self, counts: Counts) {
-        let values = [
+    /// The hub asked for a commit of so many changes.
+    pub fn committed(&self, changes: usize) {
+        self.commits.inc();
+        self.changes.inc_by(changes as u64);
+    }
+
+    /// The text of `/metrics`.
+    pub fn text(&self, pulse: &Pulse) -> String {
+        let counts = pulse.counts;
+        let now = [
             counts.citizens,
             counts.officers,
             counts.waiting,
             counts.engaged,
+            pulse.backlog as u64,
+        ];
+        for (gauge, value) in self.now.iter().zip(now) {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        let so_far = [
             counts.joined,
             counts.offers,
             counts.offers_expired,
             counts.refused,
         ];
-        for (gauge, value) in self.gauges.iter().zip(values) {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        for (counter, value) in self.so_far.iter().zip(so_far) {
+            counter.inner().store(value, Ordering::Relaxed);
         }
-    }
-
-    /// The text of `/metrics`.
-    pub fn text(&self) -> String {
         let mut text = String::new();
         // writing to a string cannot fail
         let _ = encode(&mut text, &self.registry);

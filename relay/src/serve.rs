@@ -1,126 +1,368 @@
-//! The only loop of the relay: stop, then what nodes say, then deadlines. The hub
-//! decides, the store makes it durable, and only then it is said.
+//! The only loop of the relay: a list of numbered priorities around the pure hub. The
+//! hub decides, the store makes it durable, and only then it is said.
+
+pub mod boot;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use suora_protocol::documents::{Descriptor, Signed, chain};
+use suora_protocol::documents::{Descriptor, Verified};
 use suora_protocol::fault::{Code, Fault};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
-use crate::Faults;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::control::Control;
 use crate::control::streams::Envelope;
-use crate::hub::{Hub, Input, LinkId, Output};
+use crate::hub::change::Change;
+use crate::hub::{Counts, Hub, Input, LinkId, Output};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
-use crate::{http, keys};
+use crate::{Faults, http, keys};
 
 /// What nodes said and the loop has not yet taken.
-const ENVELOPES: usize = 1_024;
+pub const ENVELOPES: usize = 1_024;
+/// Changes that wait for the store; beyond this nobody is heard until it answers.
+const BACKLOG: usize = 4_096;
+/// Envelopes that are taken in a row before the loop looks at the rest of its list.
+const BATCH: usize = 64;
 
-/// The keys of these files may never lie in a data directory: they make officers.
-const POWERS: [&str; 2] = ["root.key", "issuing.key"];
+/// A question of an operator's page, which the loop itself answers.
+pub type Question = oneshot::Sender<Pulse>;
 
-/// Serves the relay of a data directory until SIGTERM or SIGINT.
-pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
-    for power in POWERS {
-        if dir.join(power).exists() {
-            let what = format!(
-                "{} holds {power}: a relay that can make officers is not safe; move it to the administrator's machine",
-                dir.display()
-            );
-            return Err(Fault::new(Code::BadConfig).with(what));
+/// How the loop is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
+    /// The hub's counts.
+    pub counts: Counts,
+    /// Changes that wait for the store.
+    pub backlog: usize,
+}
+
+/// What comes to the loop from its doors.
+#[derive(Debug)]
+pub struct Doors {
+    /// To stop in order.
+    pub stop: oneshot::Receiver<()>,
+    /// New descriptors of the agency, verified.
+    pub descriptors: mpsc::Receiver<Box<Verified<Descriptor>>>,
+    /// Questions of operators.
+    pub questions: mpsc::Receiver<Question>,
+    /// What nodes say.
+    pub envelopes: mpsc::Receiver<Envelope>,
+}
+
+type Commit<S> = Pin<Box<dyn Future<Output = (S, Result<(), Fault>)> + Send>>;
+
+/// The store and what it was asked for. While it works on one transaction, everything
+/// that the hub decides gathers for the next (group commit).
+struct Writer<S> {
+    idle: Option<S>,
+    busy: Option<Commit<S>>,
+    /// The last commit of the transaction under way, and of what gathers.
+    writing: u64,
+    gathered: (u64, Vec<Change>),
+    under_way: usize,
+}
+
+impl<S: Store + 'static> Writer<S> {
+    const fn new(store: S) -> Self {
+        Self {
+            idle: Some(store),
+            busy: None,
+            writing: 0,
+            gathered: (0, Vec::new()),
+            under_way: 0,
         }
     }
-    if std::env::var_os("SSLKEYLOGFILE").is_some() {
-        return Err(Fault::new(Code::BadConfig)
-            .with("SSLKEYLOGFILE is set: it would write session keys to a file"));
+
+    fn ask(&mut self, commit: u64, changes: Vec<Change>) {
+        self.gathered.0 = commit;
+        self.gathered.1.extend(changes);
     }
-    let clock = Clock::start();
-    let config = Config::read(&dir.join("relay.toml"))?;
-    let key = keys::load(&dir.join("relay.key"))?;
-    let path = dir.join("descriptor.cose");
-    let bytes = std::fs::read(&path)
-        .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display())))?;
-    let signed: Signed<Descriptor> = Signed::from_bytes(bytes)?;
-    let descriptor = chain::descriptor_as_given(&signed, clock.now().utc)?;
-    let mut store = Sqlite::open(&dir.join("relay.db")).await?;
-    let snapshot = store.load().await?;
-    let restored = snapshot.rows.len();
-    let mut hub = Hub::restore(descriptor, snapshot, keys::draw()?, clock.now(), faults);
-    let metrics = Arc::new(Metrics::default());
 
-    let (sender, mut envelopes) = mpsc::channel(ENVELOPES);
-    let control = Control::listen(&key, &config, sender).await?;
-    let public = http::listen("http", config.http).await?;
-    let operator = http::listen("metrics", config.metrics).await?;
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(control.run());
-    tasks.spawn(http::serve(public, http::public(signed.bytes().clone())));
-    tasks.spawn(http::serve(operator, http::operator(metrics.clone())));
-    tracing::info!(control = %config.control, http = %config.http, tickets = restored, "relay runs");
+    /// Begins a transaction if there is something to write and the store is idle.
+    fn begin(&mut self) {
+        if self.gathered.1.is_empty() {
+            return;
+        }
+        if let Some(mut store) = self.idle.take() {
+            let (last, changes) = std::mem::take(&mut self.gathered);
+            self.writing = last;
+            self.under_way = changes.len();
+            self.busy = Some(Box::pin(async move {
+                let done = store.commit(&changes).await;
+                (store, done)
+            }));
+        }
+    }
 
-    let mut outboxes: BTreeMap<LinkId, mpsc::Sender<Bytes>> = BTreeMap::new();
-    let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let input = tokio::select! {
-            biased;
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            envelope = envelopes.recv() => match envelope {
-                Some(Envelope::Up { link, peer, officer, outbox }) => {
-                    outboxes.insert(link, outbox);
-                    Input::Up { link, peer, officer }
-                }
-                Some(Envelope::Message(link, body)) => Input::Message { link, body },
-                Some(Envelope::Down(link)) => {
-                    outboxes.remove(&link);
-                    Input::Down(link)
-                }
-                None => break,
-            },
-            _ = second.tick() => Input::Tick,
+    /// The last commit that stands, once the transaction under way ends. For ever when none is.
+    async fn done(&mut self) -> Result<u64, Fault> {
+        let Some(busy) = &mut self.busy else {
+            return std::future::pending().await;
         };
-        if let Err(fault) = hub.handle_input(clock.now(), input) {
-            tracing::info!(%fault, "refused");
+        let (store, done) = busy.await;
+        self.busy = None;
+        self.idle = Some(store);
+        self.under_way = 0;
+        done.map(|()| self.writing)
+    }
+
+    fn backlog(&self) -> usize {
+        self.under_way + self.gathered.1.len()
+    }
+}
+
+/// The loop: hub, store and the streams that it speaks on.
+struct Loop<S> {
+    hub: Hub,
+    clock: Clock,
+    writer: Writer<S>,
+    outboxes: BTreeMap<LinkId, mpsc::Sender<Bytes>>,
+    metrics: Arc<Metrics>,
+}
+
+impl<S: Store + 'static> Loop<S> {
+    /// Gives the hub an input and does all that it asks for.
+    fn turn(&mut self, input: Input) {
+        if let Err(fault) = self.hub.handle_input(self.clock.now(), input) {
+            tracing::info!(code = %fault.code, "refused");
         }
+        while let Some(unread) = self.drain() {
+            // the hub hears at once that nobody listens there
+            let _ = self.hub.handle_input(self.clock.now(), Input::Down(unread));
+        }
+        self.writer.begin();
+    }
+
+    /// Drains the hub; stops at a stream whose node does not read.
+    fn drain(&mut self) -> Option<LinkId> {
         loop {
-            match hub.poll_output() {
+            match self.hub.poll_output() {
                 Output::Commit(id, changes) => {
-                    // Fail stop: what is not durable is not said, and a restart begins from what is.
-                    store.commit(&changes).await?;
-                    hub.handle_input(clock.now(), Input::Committed(id))?;
+                    self.metrics.committed(changes.len());
+                    self.writer.ask(id, changes);
                 }
                 Output::Say(link, bytes) => {
-                    if let Some(outbox) = outboxes.get(&link)
-                        && outbox.try_send(bytes).is_err()
-                    {
+                    let outbox = self.outboxes.get(&link);
+                    if outbox.is_some_and(|outbox| outbox.try_send(bytes).is_err()) {
                         tracing::info!(link = link.0, "a node does not read; its stream is closed");
-                        outboxes.remove(&link);
+                        self.outboxes.remove(&link);
+                        return Some(link);
                     }
                 }
                 Output::Close(link) => {
-                    outboxes.remove(&link);
+                    self.outboxes.remove(&link);
                 }
-                Output::Wait(..) => break,
+                Output::Wait(..) => return None,
             }
         }
-        metrics.set(hub.counts());
     }
-    tracing::info!("relay stops; the queue is kept");
-    tasks.shutdown().await;
-    Ok(())
+
+    fn envelope(&mut self, envelope: Envelope) {
+        let input = match envelope {
+            Envelope::Up {
+                link,
+                peer,
+                officer,
+                outbox,
+            } => {
+                self.outboxes.insert(link, outbox);
+                Input::Up {
+                    link,
+                    peer,
+                    officer,
+                }
+            }
+            Envelope::Message(link, body) => Input::Message { link, body },
+            Envelope::Down(link) => {
+                self.outboxes.remove(&link);
+                Input::Down(link)
+            }
+        };
+        self.turn(input);
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        match self.hub.poll_output() {
+            Output::Wait(at, _) => at.map(Instant::from_std),
+            // a turn drains the hub, so there is nothing else
+            _ => None,
+        }
+    }
+
+    async fn run(&mut self, doors: &mut Doors) -> Result<(), Fault> {
+        loop {
+            let deadline = self.deadline();
+            let is_open = self.writer.backlog() < BACKLOG;
+            tokio::select! {
+                biased;
+                // 1. stop
+                _ = &mut doors.stop => return Ok(()),
+                // 2. the store's answer; a store that fails ends the relay: a restart begins from what stands
+                done = self.writer.done() => self.turn(Input::Committed(done?)),
+                // 3. a new descriptor
+                Some(descriptor) = doors.descriptors.recv() => self.turn(Input::Descriptor(descriptor)),
+                // 4. questions of operators
+                Some(question) = doors.questions.recv() => {
+                    let pulse = Pulse { counts: self.hub.counts(), backlog: self.writer.backlog() };
+                    let _ = question.send(pulse);
+                }
+                // 5. messages of nodes, unless the store is far behind
+                envelope = doors.envelopes.recv(), if is_open => {
+                    let Some(envelope) = envelope else {
+                        return Err(Fault::new(Code::Internal).with("the control plane ended"));
+                    };
+                    self.envelope(envelope);
+                    for _ in 1..BATCH {
+                        match doors.envelopes.try_recv() {
+                            Ok(envelope) => self.envelope(envelope),
+                            Err(_) => break,
+                        }
+                    }
+                }
+                // 6. deadlines, which every input looks at too
+                () = until(deadline) => self.turn(Input::Tick),
+            }
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs a hub over a store until told to stop; then finishes what was decided and says it.
+pub async fn run<S: Store + 'static>(
+    hub: Hub,
+    store: S,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    doors: &mut Doors,
+) -> Result<(), Fault> {
+    let mut turns = Loop {
+        hub,
+        clock,
+        writer: Writer::new(store),
+        outboxes: BTreeMap::new(),
+        metrics,
+    };
+    turns.run(doors).await?;
+    while turns.writer.backlog() > 0 {
+        turns.writer.begin();
+        let last = turns.writer.done().await?;
+        turns.turn(Input::Committed(last));
+    }
+    match turns.writer.idle.take() {
+        Some(store) => store.close().await,
+        None => Ok(()),
+    }
+}
+
+/// Serves the relay of a data directory until SIGTERM or SIGINT; SIGHUP reads the descriptor again.
+pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
+    let clock = Clock::start();
+    let boot = boot::read(dir, clock.now().utc)?;
+    let mut store = Sqlite::open(&dir.join("relay.db")).await?;
+    let snapshot = store.load().await?;
+    let restored = snapshot.rows.len();
+    let hub = Hub::restore(
+        boot.descriptor.clone(),
+        snapshot,
+        keys::draw()?,
+        clock.now(),
+        faults,
+    );
+    let metrics = Arc::new(Metrics::default());
+
+    let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
+
+    let (envelope, envelopes) = mpsc::channel(ENVELOPES);
+    let (question, questions) = mpsc::channel(16);
+    let (new_descriptor, descriptors) = mpsc::channel(1);
+    let (stop, stopped) = oneshot::channel();
+    let (stop_control, control_stopped) = oneshot::channel();
+    let (page, pages) = watch::channel(boot.descriptor.bytes().clone());
+
+    let control = Control::listen(&boot.key, &boot.config, envelope).await?;
+    let public = http::listen("http", boot.config.http).await?;
+    let operator = http::listen("metrics", boot.config.metrics).await?;
+    let addresses = (
+        public.local_addr().map_err(failed)?,
+        operator.local_addr().map_err(failed)?,
+    );
+    let control = tokio::spawn(control.run(control_stopped));
+    let mut pages_tasks = tokio::task::JoinSet::new();
+    pages_tasks.spawn(http::serve(public, http::public(pages, question.clone())));
+    pages_tasks.spawn(http::serve(
+        operator,
+        http::operator(metrics.clone(), question),
+    ));
+
+    let signals = {
+        let (dir, mut known) = (dir.to_path_buf(), boot.descriptor);
+        let (key, clock) = (boot.key, clock);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hang_up.recv() => match boot::descriptor_again(&dir, &key, &known, clock.now().utc) {
+                        Ok(descriptor) => {
+                            tracing::info!(sequence = descriptor.sequence, "new descriptor");
+                            known = descriptor.clone();
+                            page.send_replace(descriptor.bytes().clone());
+                            if new_descriptor.send(Box::new(descriptor)).await.is_err() {
+                                break;
+                            }
+                        }
+                        Err(fault) => tracing::error!(%fault, "the descriptor on disk is not taken; the old one stands"),
+                    }
+                }
+            }
+            let _ = stop.send(());
+        })
+    };
+
+    tracing::info!(tickets = restored, "relay runs");
+    ready(&format!(
+        "ready control={} http={} metrics={}",
+        boot.config.control, addresses.0, addresses.1
+    ));
+    let mut doors = Doors {
+        stop: stopped,
+        descriptors,
+        questions,
+        envelopes,
+    };
+    let end = run(hub, store, clock, metrics, &mut doors).await;
+    drop(doors);
+    let _ = stop_control.send(());
+    let _ = control.await;
+    pages_tasks.shutdown().await;
+    signals.abort();
+    if end.is_ok() {
+        tracing::info!("relay stopped; the queue is kept");
+    }
+    end
+}
+
+/// One line for whoever started this: from now on everything answers.
+fn ready(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    // nobody may be listening
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

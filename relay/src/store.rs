@@ -14,4 +14,6 @@ pub trait Store: Send {
     fn load(&mut self) -> impl Future<Output = Result<Snapshot, Fault>> + Send;
     /// Makes all these durable, or none.
     fn commit(&mut self, changes: &[Change]) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Leaves everything in order.
+    fn close(self) -> impl Future<Output = Result<(), Fault>> + Send;
 }

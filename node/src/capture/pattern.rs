@@ -17,6 +17,8 @@ const BLACK: u8 = 16;
 const WHITE: u8 = 235;
 const GREY: u8 = 128;
 const COLUMNS: u32 = 16;
+/// Pictures through which a cell of noise stays.
+const STEADY: u64 = 12;
 const SAMPLES_A_SECOND: u64 = 48_000;
 
 /// Left edge of a column of cells, in twentieths of the width.
@@ -113,12 +115,15 @@ impl Pattern {
         data.into()
     }
 
-    /// The lowest eighth: cells of 8×8 pixels, each picture others.
+    /// The lowest eighth: cells of 8×8 pixels, of which each picture changes one in [`STEADY`].
     fn noise(&self, data: &mut [u8], n: u64) {
         let (w, h) = (self.width as usize, self.height as usize);
-        let mut state = (n as u32).wrapping_mul(0x9e37_79b9) | 1;
+        let mut cell = 0;
         for top in (h - h / 8..h).step_by(8) {
             for left in (0..w).step_by(8) {
+                cell += 1;
+                let age = (n + cell * 7) / STEADY;
+                let mut state = (age as u32 ^ (cell as u32) << 16).wrapping_mul(0x9e37_79b9) | 1;
                 state ^= state << 13;
                 state ^= state >> 17;
                 state ^= state << 5;

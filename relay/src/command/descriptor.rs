@@ -72,16 +72,21 @@ struct PageDesk {
     names: Names,
 }
 
-fn names(texts: &[String], fallback: &str) -> Result<Names, Fault> {
+/// Names from `en=…`, `fi=…`, `sv=…`; without an English one, `fallback`.
+fn names<'a>(
+    setting: &str,
+    texts: impl Iterator<Item = &'a str>,
+    fallback: &str,
+) -> Result<Names, Fault> {
     let mut names = Names::default();
     for text in texts {
-        match text.split_once('=') {
+        match text.trim().split_once('=') {
             Some(("en", name)) => names.en = name.into(),
             Some(("fi", name)) => names.fi = name.into(),
             Some(("sv", name)) => names.sv = name.into(),
             _ => {
                 return Err(Fault::new(Code::BadConfig)
-                    .with(format!("--name {text}: write en=…, fi=… or sv=…")));
+                    .with(format!("{setting} {text}: write en=…, fi=… or sv=…")));
             }
         }
     }
@@ -89,6 +94,28 @@ fn names(texts: &[String], fallback: &str) -> Result<Names, Fault> {
         names.en = fallback.into();
     }
     Ok(names)
+}
+
+/// A desk from `ID`, `ID:NAME` or `ID:en=…,fi=…,sv=…`.
+fn desk(text: &str) -> Result<PageDesk, Fault> {
+    let (id, name) = text.split_once(':').unwrap_or((text, text));
+    let names = if name.contains('=') {
+        names("--desk", name.split(','), id)?
+    } else {
+        Names {
+            en: name.into(),
+            ..Names::default()
+        }
+    };
+    Ok(PageDesk {
+        id: DeskId::new(id)
+            .map_err(|fault| fault.with(format!("--desk {id}: 1 to 64 of a-z 0-9 -")))?,
+        kind: None,
+        address_policy: AddressPolicy::Open,
+        require_pq: false,
+        grace: None,
+        names,
+    })
 }
 
 impl Page {
@@ -106,21 +133,6 @@ impl Page {
     ) -> Result<Self, Fault> {
         let family = if host.is_ipv4() { "ip4" } else { "ip6" };
         let peer = relay.peer_id().to_text();
-        let desk = |text: &String| {
-            let (id, name) = text.split_once(':').unwrap_or((text, text));
-            let names = Names {
-                en: name.into(),
-                ..Names::default()
-            };
-            DeskId::new(id).map(|id| PageDesk {
-                id,
-                kind: None,
-                address_policy: AddressPolicy::Open,
-                require_pq: false,
-                grace: None,
-                names,
-            })
-        };
         let key = |id: &str, use_, key: &Key| PageKey {
             id: id.into(),
             use_,
@@ -134,13 +146,21 @@ impl Page {
                 format!("/{family}/{host}/tcp/{port}/p2p/{peer}"),
             ],
             revoked: Vec::new(),
-            names: names(agency_names, domain)?,
+            names: names("--name", agency_names.iter().map(String::as_str), domain)?,
             keys: vec![
                 key("issuing-1", KeyUse::Issuing, issuing),
                 key("pass-1", KeyUse::Pass, pass),
             ],
-            desks: desks.iter().map(desk).collect::<Result<_, _>>()?,
+            desks: desks
+                .iter()
+                .map(|text| desk(text))
+                .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The desk that was named first.
+    pub(super) fn first_desk(&self) -> &str {
+        self.desks.first().map_or("DESK", |desk| desk.id.as_str())
     }
 
     /// The text of `descriptor.toml`.
@@ -148,7 +168,8 @@ impl Page {
         let text = toml::to_string_pretty(self)
             .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))?;
         Ok(format!(
-            "# The agency's page. Change it, then: suora-relay descriptor sign --root DIR --out FILE\n\n{text}"
+            "# The agency's page. Change it, then: suora-relay descriptor sign --root DIR --out FILE\n\
+             # Signing raises the sequence; peer ids under `revoked` lose their credentials.\n\n{text}"
         ))
     }
 }
@@ -190,7 +211,36 @@ pub(super) fn sign(page: &Page, root: &Key, now: Timestamp) -> Result<Signed<Des
         not_after,
         next_root: None,
     };
-    documents::sign(&descriptor, root)
+    let signed = documents::sign(&descriptor, root)?;
+    // what every node will do with it
+    chain::descriptor_as_given(&signed, now)?;
+    Ok(signed)
+}
+
+/// The same text under the next sequence; comments stay where they are.
+fn raise(text: &str, page: &mut Page) -> Result<String, Fault> {
+    page.sequence += 1;
+    let mut is_top = true;
+    let lines = text.lines().map(|line| {
+        is_top &= !line.trim_start().starts_with('[');
+        let is_sequence = line
+            .split('=')
+            .next()
+            .is_some_and(|key| key.trim() == "sequence");
+        if is_top && is_sequence {
+            format!("sequence = {}\n", page.sequence)
+        } else {
+            format!("{line}\n")
+        }
+    });
+    let raised: String = lines.collect();
+    let reads = toml::from_str::<Page>(&raised).is_ok_and(|read| read.sequence == page.sequence);
+    if reads {
+        Ok(raised)
+    } else {
+        Err(Fault::new(Code::BadConfig)
+            .with("write the sequence on a line of its own: sequence = 1"))
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -204,13 +254,24 @@ pub(super) fn date(time: Timestamp) -> String {
         .map_or_else(|_| "out of range".into(), |time| time.to_string())
 }
 
+/// A name in all languages that it has.
+fn all(names: &Names) -> String {
+    let names = [&names.en, &names.fi, &names.sv];
+    let names: Vec<&str> = names
+        .into_iter()
+        .map(String::as_str)
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.join(" / ")
+}
+
 impl What {
     pub(super) fn run(self) -> Result<(), Fault> {
         let now = Clock::start().now().utc;
         match self {
             Self::Show { file } => {
                 let page = chain::descriptor_as_given(&Signed::from_bytes(read(&file)?)?, now)?;
-                println!("{} ({})", page.names.en, page.domain);
+                println!("{} ({})", all(&page.names), page.domain);
                 println!("root id    {}", page.agency.to_text());
                 println!(
                     "sequence   {}, signed {}, valid until {}",
@@ -222,17 +283,22 @@ impl What {
                     .iter()
                     .for_each(|relay| println!("relay      {relay}"));
                 page.keys.iter().for_each(|key| {
-                    println!(
-                        "key        {} for {:?}: {}",
-                        key.id,
-                        key.use_,
-                        key.key.to_text()
-                    )
+                    let signs = match key.use_ {
+                        KeyUse::Issuing => "credentials",
+                        KeyUse::Pass => "passes",
+                    };
+                    println!("key        {} signs {signs}: {}", key.id, key.key.to_text())
                 });
                 page.desks.iter().for_each(|desk| {
+                    let policy = match desk.address_policy {
+                        AddressPolicy::Open => "open",
+                        AddressPolicy::AfterAccept => "after-accept",
+                        AddressPolicy::RelayOnly => "relay-only",
+                    };
                     println!(
-                        "desk       {} ({}), addresses {:?}",
-                        desk.id, desk.names.en, desk.address_policy
+                        "desk       {}: {}; addresses {policy}",
+                        desk.id,
+                        all(&desk.names)
                     )
                 });
                 page.revoked
@@ -248,11 +314,12 @@ impl What {
                 let mut page: Page = toml::from_str(&text).map_err(|error| {
                     Fault::new(Code::BadConfig).with(format!("{}: {error}", path.display()))
                 })?;
-                page.sequence += 1;
+                let raised = raise(&text, &mut page)?;
                 let signed = sign(&page, &keys::load(&root.join("root.key"))?, now)?;
-                keys::replace(&path, page.to_toml()?.as_bytes(), 0o600)?;
+                keys::replace(&path, raised.as_bytes(), 0o600)?;
                 keys::replace(&out, signed.bytes(), 0o644)?;
                 println!("Signed sequence {} into {}.", page.sequence, out.display());
+                println!("A running relay takes it from its data directory on SIGHUP.");
             }
         }
         Ok(())

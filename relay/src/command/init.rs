@@ -20,11 +20,11 @@ pub struct Init {
     /// The agency's domain, where /.well-known/suora will be served.
     #[arg(long)]
     domain: String,
-    /// The agency's name, as en=…, fi=… or sv=….
+    /// The agency's name in a language: en=…, fi=… or sv=…. Repeat for each.
     #[arg(long = "name", value_name = "LANG=NAME")]
     names: Vec<String>,
-    /// A desk's id, with its name after a colon (tax or tax:Taxation). Repeat for more.
-    #[arg(long = "desk", required = true, value_name = "ID[:NAME]")]
+    /// A desk: tax, tax:Taxation, or tax:en=Taxation,fi=Verotus,sv=Beskattning. Repeat for more.
+    #[arg(long = "desk", required = true, value_name = "ID[:NAMES]")]
     desks: Vec<String>,
     /// The IP address at which nodes reach the relay.
     #[arg(long, default_value = "127.0.0.1")]
@@ -92,8 +92,12 @@ impl Init {
         keys::save(&issuing.join("issuing.key"), &issuing_key)?;
         keys::save(&relay.join("relay.key"), &relay_key)?;
         keys::save(&relay.join("pass.key"), &pass_key)?;
-        let host = self.host.to_string();
-        let config = Config::template(&host, self.control_port, self.http_port, self.metrics_port);
+        let config = Config::template(
+            self.host,
+            self.control_port,
+            self.http_port,
+            self.metrics_port,
+        );
         keys::write_new(&relay.join("relay.toml"), config.as_bytes(), 0o600)?;
         keys::write_new(&relay.join("descriptor.cose"), signed.bytes(), 0o644)?;
         let agency = suora_protocol::identity::AgencyId::of_root(&root_key.peer_id());
@@ -103,11 +107,23 @@ impl Init {
             agency.to_text()
         );
         println!();
-        println!("  root/     signs the descriptor. Keep it offline.");
-        println!("  issuing/  signs credentials. Keep it on the administrator's machine.");
+        println!("  root/     signs the descriptor: move it offline.");
+        println!("  issuing/  signs credentials: move it to the administrator's machine.");
+        println!("  relay/    is all that the relay needs, on its machine.");
+        println!();
+        println!("Next:");
+        println!("  suora-relay serve {}", relay.display());
         println!(
-            "  relay/    is all that the relay needs. Run: suora-relay serve {}",
-            relay.display()
+            "  suora-relay issue officer --issuing {} --descriptor {} --peer PEER --desk {} --name NAME --out officer.credential",
+            issuing.display(),
+            relay.join("descriptor.cose").display(),
+            page.first_desk(),
+        );
+        println!("The descriptor holds for 30 days; sign the next one before that:");
+        println!(
+            "  suora-relay descriptor sign --root {} --out {}",
+            root.display(),
+            relay.join("descriptor.cose").display()
         );
         Ok(())
     }

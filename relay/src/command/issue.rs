@@ -23,6 +23,7 @@ pub enum Whom {
         /// As what.
         #[arg(long, value_enum)]
         role: PartnerRole,
+        /// What the credential says.
         #[command(flatten)]
         issue: Issue,
     },
@@ -59,8 +60,8 @@ pub struct Issue {
     /// The name that citizens see.
     #[arg(long)]
     name: String,
-    /// Days until it ends, 30 at most.
-    #[arg(long, default_value_t = 7)]
+    /// Days until it ends, 1 to 30.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(i64).range(1..=CREDENTIAL_DAYS_MAX))]
     days: i64,
     /// Where to write the credential.
     #[arg(long)]
@@ -81,17 +82,21 @@ impl Whom {
     }
 }
 
+const fn word(role: Role) -> &'static str {
+    match role {
+        Role::Citizen => "citizen",
+        Role::Officer => "officer",
+        Role::Interpreter => "interpreter",
+        Role::Guardian => "guardian",
+        Role::Expert => "expert",
+        Role::Colleague => "colleague",
+    }
+}
+
 impl Issue {
     fn run(self, role: Role) -> Result<(), Fault> {
         let bad = |what: String| Fault::new(Code::BadConfig).with(what);
         let now = Clock::start().now().utc;
-        // A negative number makes one that has ended: for tests of what happens then.
-        if self.days > CREDENTIAL_DAYS_MAX || self.days == 0 {
-            return Err(bad(format!(
-                "--days {}: 1 to {CREDENTIAL_DAYS_MAX}",
-                self.days
-            )));
-        }
         if self.name.is_empty() || self.name.len() > TEXT_MAX {
             return Err(bad(format!("--name: 1 to {TEXT_MAX} bytes")));
         }
@@ -105,7 +110,9 @@ impl Issue {
             .iter()
             .find(|listed| listed.key == key.peer_id() && listed.use_ == KeyUse::Issuing);
         let id = listed
-            .ok_or_else(|| bad("this issuing key is not in the descriptor".into()))?
+            .ok_or_else(|| {
+                bad("--issuing: the descriptor does not list this key; add it to root/descriptor.toml and sign it".into())
+            })?
             .id
             .clone();
         let desks = self.desks.iter().map(|desk| {
@@ -113,7 +120,15 @@ impl Issue {
             descriptor
                 .desk(&desk)
                 .map(|found| found.id.clone())
-                .ok_or_else(|| Fault::new(Code::UnknownDesk).with(format!("--desk {desk}")))
+                .ok_or_else(|| {
+                    let known: Vec<_> = descriptor
+                        .desks
+                        .iter()
+                        .map(|desk| desk.id.as_str())
+                        .collect();
+                    let what = format!("--desk {desk}: the descriptor lists {}", known.join(", "));
+                    Fault::new(Code::UnknownDesk).with(what)
+                })
         });
         let end = Timestamp::from_secs(now.as_secs() + self.days * 86_400);
         let credential = Credential {
@@ -123,22 +138,18 @@ impl Issue {
             desks: desks.collect::<Result<_, _>>()?,
             name: self.name.clone(),
             key: id,
-            issued_at: now.min(end),
-            not_before: if self.days > 0 {
-                now
-            } else {
-                Timestamp::from_secs(end.as_secs() - 86_400)
-            },
+            issued_at: now,
+            not_before: now,
             not_after: end,
         };
         let signed = documents::sign(&credential, &key)?;
-        if self.days > 0 {
-            chain::credential(&signed, &descriptor, now)?;
-        }
+        // what citizens will do with it
+        chain::credential(&signed, &descriptor, now)?;
         keys::replace(&self.out, signed.bytes(), 0o644)?;
         println!(
-            "{} may act as {role:?} at {} until {}.",
+            "{} may act as {} at {} until {}.",
             self.name,
+            word(role),
             self.desks.join(", "),
             date(end)
         );

@@ -1,17 +1,24 @@
 //! One desk stream: a bounded reader and a bounded writer. A node that does not read
 //! what it is told loses its stream; it never holds up the hub.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures::{AsyncReadExt, AsyncWriteExt};
-use libp2p::swarm::Stream;
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use suora_protocol::fault::Fault;
 use suora_protocol::identity::PeerId;
-use suora_protocol::wire::Framer;
+use suora_protocol::wire::{self, Framer, citizen, officer};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::hub::LinkId;
 
 /// Messages to one node that may wait to be written.
-const OUTBOX: usize = 64;
+pub const OUTBOX: usize = 64;
+/// How long a node may take to read what it is told.
+const UNREAD: Duration = Duration::from_secs(10);
+/// How long a stream that ends may take to say its last words.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a stream tells the loop.
 #[derive(Debug)]
@@ -24,7 +31,7 @@ pub enum Envelope {
         peer: PeerId,
         /// Whether it speaks as an officer.
         officer: bool,
-        /// Framed messages to the node.
+        /// Framed messages to the node. Dropping it closes the stream once they are out.
         outbox: mpsc::Sender<Bytes>,
     },
     /// A message came.
@@ -33,62 +40,104 @@ pub enum Envelope {
     Down(LinkId),
 }
 
+/// A framed refusal.
+pub fn refuse(officer: bool, fault: &Fault) -> Bytes {
+    let (code, message) = (fault.code, fault.detail.clone());
+    let refused = if officer {
+        wire::encode(&officer::FromRelay::Refused { code, message })
+    } else {
+        wire::encode(&citizen::FromRelay::Refused { code, message })
+    };
+    refused.unwrap_or_default()
+}
+
+/// Says one thing and closes.
+pub async fn turn_away(mut stream: impl AsyncWrite + Unpin, last: Bytes) {
+    let _ = timeout(FAREWELL, async {
+        stream.write_all(&last).await?;
+        stream.close().await
+    })
+    .await;
+}
+
 /// Serves one stream until it ends, is closed, or breaks a bound.
 pub async fn serve(
-    number: u64,
+    link: LinkId,
     peer: PeerId,
     officer: bool,
-    stream: Stream,
+    stream: impl AsyncRead + AsyncWrite,
     envelopes: mpsc::Sender<Envelope>,
 ) {
-    let link = LinkId(number);
-    let (outbox, mut outgoing) = mpsc::channel::<Bytes>(OUTBOX);
-    if envelopes
-        .send(Envelope::Up {
-            link,
-            peer,
-            officer,
-            outbox,
-        })
-        .await
-        .is_err()
-    {
+    let (outbox, outgoing) = mpsc::channel::<Bytes>(OUTBOX);
+    let last_words = outbox.downgrade();
+    let up = Envelope::Up {
+        link,
+        peer,
+        officer,
+        outbox,
+    };
+    if envelopes.send(up).await.is_err() {
         return;
     }
-    let (mut reader, mut writer) = stream.split();
-    let reading = async {
-        let mut framer = Framer::new();
-        let mut buffer = [0u8; 4_096];
-        loop {
-            match reader.read(&mut buffer).await {
-                Ok(read @ 1..) => framer.push(buffer.get(..read).unwrap_or_default()),
-                _ => return,
+    let (reader, writer) = stream.split();
+    let (reading, writing) = (read(link, reader, &envelopes), write(writer, outgoing));
+    futures::pin_mut!(reading, writing);
+    tokio::select! {
+        broken = &mut reading => {
+            if let Some(fault) = broken
+                && let Some(outbox) = last_words.upgrade()
+            {
+                tracing::debug!(link = link.0, %fault, "stream closed");
+                let _ = outbox.try_send(refuse(officer, &fault));
             }
-            loop {
-                match framer.next_message() {
-                    Ok(Some(body)) => {
-                        if envelopes.send(Envelope::Message(link, body)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(fault) => {
-                        tracing::debug!(link = number, %fault, "stream closed");
-                        return;
+            // the loop drops the outbox, and the writer ends when all is out
+            let _ = envelopes.send(Envelope::Down(link)).await;
+            let _ = timeout(FAREWELL, writing).await;
+        }
+        () = &mut writing => {
+            let _ = envelopes.send(Envelope::Down(link)).await;
+        }
+    }
+}
+
+/// Reads messages until the stream ends (`None`) or breaks a bound.
+async fn read(
+    link: LinkId,
+    mut reader: impl AsyncRead + Unpin,
+    envelopes: &mpsc::Sender<Envelope>,
+) -> Option<Fault> {
+    let mut framer = Framer::new();
+    let mut buffer = [0u8; 4_096];
+    loop {
+        match reader.read(&mut buffer).await {
+            Ok(read @ 1..) => framer.push(buffer.get(..read).unwrap_or_default()),
+            _ => return None,
+        }
+        loop {
+            match framer.next_message() {
+                Ok(Some(body)) => {
+                    let message = Envelope::Message(link, body);
+                    if envelopes.send(message).await.is_err() {
+                        return None;
                     }
                 }
+                Ok(None) => break,
+                Err(fault) => return Some(fault),
             }
         }
-    };
-    let writing = async {
-        while let Some(bytes) = outgoing.recv().await {
-            if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
-                return;
-            }
+    }
+}
+
+/// Writes what is said until nobody has more to say, or the node does not read.
+async fn write(mut writer: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<Bytes>) {
+    while let Some(bytes) = outgoing.recv().await {
+        let written = timeout(UNREAD, async {
+            writer.write_all(&bytes).await?;
+            writer.flush().await
+        });
+        if !matches!(written.await, Ok(Ok(()))) {
+            return;
         }
-        let _ = writer.close().await;
-    };
-    futures::pin_mut!(reading, writing);
-    futures::future::select(reading, writing).await;
-    let _ = envelopes.send(Envelope::Down(link)).await;
+    }
+    let _ = timeout(FAREWELL, writer.close()).await;
 }

@@ -45,14 +45,12 @@ impl Snapshot {
     /// Applies changes as a store does; the reference for every store, and the memory of simulations.
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
-            match change {
-                Change::Put(row) => {
-                    self.rows.retain(|old| old.ticket != row.ticket);
-                    self.rows.push(row.clone());
-                }
-                Change::Drop(ticket) => self.rows.retain(|old| old.ticket != *ticket),
+            let (Change::Put(Row { ticket, .. }) | Change::Drop(ticket)) = change;
+            self.rows.retain(|old| old.ticket != *ticket);
+            if let Change::Put(row) = change {
+                let at = self.rows.partition_point(|old| old.order < row.order);
+                self.rows.insert(at, row.clone());
             }
         }
-        self.rows.sort_by_key(|row| row.order);
     }
 }

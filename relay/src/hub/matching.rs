@@ -1,223 +1,163 @@
-//! Ticket ↔ officer: the first who waits and has a stream, the officer who is longest
-//! free. Offers end by answer, by time or with either stream; every deadline is here.
+//! Ticket ↔ officer: the first who waits and can be offered, and the officer who is
+//! longest free. A match ends by the officer's answer, by time, or with either stream.
 
 use suora_protocol::documents::{DeskId, TicketId};
 use suora_protocol::fault::Code;
 use suora_protocol::identity::PeerId;
 use suora_protocol::limits;
 use suora_protocol::time::Now;
+use suora_protocol::wire::officer::Status;
 use suora_protocol::wire::{citizen, officer};
 
+use super::Hub;
 use super::change::Change;
+use super::deadlines::Due;
 use super::presence::Engagement;
-use super::ticket::State;
-use super::{Hub, Output};
+use super::ticket::{Pause, State};
+
+/// How far matching looks past people whom every free officer declined. An officer who
+/// declined all of the first so many is asked no more until one of them is gone.
+const LOOK: usize = 256;
 
 impl Hub {
-    /// Matches as long as somebody waits and somebody is free.
+    /// Matches at each desk where somebody became ready or free, as long as there is a pair.
     pub(super) fn match_all(&mut self, now: Now) {
-        let desks: Vec<DeskId> = self.queues.keys().cloned().collect();
-        for desk in desks {
-            while let Some((ticket, officer)) = self.next_match(now, &desk) {
+        for desk in std::mem::take(&mut self.unmatched) {
+            while let Some((ticket, officer)) = self.next_match(&desk) {
                 self.offer(now, ticket, officer);
             }
         }
     }
 
-    fn next_match(&self, now: Now, desk: &DeskId) -> Option<(TicketId, PeerId)> {
-        let free = |officer: &super::Officer| {
-            officer.desk == *desk
-                && officer.link.is_some()
-                && officer.status == officer::Status::Available
-                && officer.engagement == Engagement::Free
-                && officer.until + limits::CLOCK_TOLERANCE >= now.utc
-        };
-        let mut officers: Vec<_> = self
-            .officers
-            .iter()
-            .filter(|(_, officer)| free(officer))
-            .collect();
-        if officers.is_empty() {
-            return None;
-        }
-        officers.sort_by_key(|(peer, officer)| (officer.free_since, **peer));
-        self.queues.get(desk)?.iter().find_map(|(_, id)| {
-            let ticket = self.tickets.get(id)?;
-            ticket.link?;
-            let (peer, _) = officers
-                .iter()
-                .find(|(peer, _)| !ticket.declined.contains(peer))?;
-            Some((*id, **peer))
+    fn next_match(&self, desk: &DeskId) -> Option<(TicketId, PeerId)> {
+        let line = self.lines.get(desk)?;
+        line.free.first()?;
+        line.ready.iter().take(LOOK).find_map(|(_, id)| {
+            let declined = &self.tickets.get(id)?.declined;
+            let mut free = line.free.iter().map(|(_, peer)| peer);
+            let officer = free.find(|peer| !declined.contains(peer))?;
+            Some((*id, *officer))
         })
     }
 
     fn offer(&mut self, now: Now, id: TicketId, peer: PeerId) {
-        let until = now.utc + limits::OFFER;
-        let Some(ticket) = self.tickets.get_mut(&id) else {
+        let (Some(ticket), Some(officer)) =
+            (self.tickets.get_mut(&id), self.officers.get_mut(&peer))
+        else {
             return;
         };
-        let Some(officer) = self.officers.get_mut(&peer) else {
-            return;
-        };
-        officer.engagement = Engagement::Offered(id);
+        ticket.row.attempt = ticket.row.attempt.saturating_add(1);
         ticket.state = State::Offered {
             officer: peer,
-            until,
+            invited: false,
         };
-        ticket.row.attempt += 1;
         ticket.said = None;
-        if let Some(queue) = self.queues.get_mut(&ticket.row.desk) {
-            queue.remove(&(ticket.row.order, id));
-        }
-        self.moved.insert(ticket.row.desk.clone());
+        officer.engagement = Engagement::Offered(id);
+        officer.last = Some((id, ticket.row.attempt));
+        let (row, guest_link, officer_link) = (ticket.row.clone(), ticket.link, officer.link);
         self.counts.offers += 1;
-        let (guest_link, officer_link, row) = (ticket.link, officer.link, ticket.row.clone());
+        self.settle_ticket(id);
+        self.settle_officer(peer);
+        self.deadlines.set(Due::Offer(id), now.utc + limits::OFFER);
         self.changes.push(Change::Put(row.clone()));
-        let expires_in_ms = u64::try_from(limits::OFFER.as_millis()).unwrap_or(0);
-        let waited_ms = u64::try_from(now.utc.since(row.joined).as_millis()).unwrap_or(0);
-        let attempt = row.attempt;
+        let (ticket, attempt) = (id, row.attempt);
         let offer = officer::FromRelay::Offer {
-            ticket: id,
+            ticket,
             attempt,
             desk: row.desk,
             guest: row.guest,
             challenge: row.challenge,
-            waited_ms,
-            expires_in_ms,
+            waited_ms: millis(now.utc.since(row.joined)),
+            expires_in_ms: millis(limits::OFFER),
         };
         self.say(officer_link, &offer);
-        self.say(
-            guest_link,
-            &citizen::FromRelay::Matched {
-                ticket: id,
-                attempt,
-            },
-        );
+        self.say(guest_link, &citizen::FromRelay::Matched { ticket, attempt });
     }
 
     /// The officer took the offer.
     pub(super) fn engage(&mut self, id: TicketId, peer: PeerId) {
-        if let Some(officer) = self.officers.get_mut(&peer) {
+        if let (Some(ticket), Some(officer)) =
+            (self.tickets.get_mut(&id), self.officers.get_mut(&peer))
+        {
             officer.engagement = Engagement::Engaged(id);
-        }
-        if let Some(ticket) = self.tickets.get_mut(&id) {
             ticket.state = State::Engaged { officer: peer };
             ticket.row.officer = Some(peer);
+            self.engaged.insert(peer, id);
+            self.deadlines.clear(Due::Offer(id));
             self.changes.push(Change::Put(ticket.row.clone()));
         }
     }
 
-    /// Tells the officer of a ticket that the offer or the consultation is over.
-    pub(super) fn withdraw(&mut self, id: TicketId, code: Code) {
+    /// Takes a ticket from its officer, who is told why. The ticket's own next state is the caller's.
+    pub(super) fn withdraw(&mut self, now: Now, id: TicketId, code: Code) {
         let Some(ticket) = self.tickets.get(&id) else {
             return;
         };
-        let (peer, was_offered) = match ticket.state {
+        let (peer, engagement) = match ticket.state {
             State::Waiting => return,
-            State::Offered { officer, .. } => (officer, true),
-            State::Engaged { officer } => (officer, false),
+            State::Offered { officer, .. } => (officer, Engagement::Free),
+            // From a consultation the officer comes back by its own word.
+            State::Engaged { officer } => (officer, Engagement::Elsewhere),
         };
         let attempt = ticket.row.attempt;
+        self.deadlines.clear(Due::Offer(id));
+        if engagement == Engagement::Elsewhere {
+            self.engaged.remove(&peer);
+        }
         let Some(officer) = self.officers.get_mut(&peer) else {
             return;
         };
-        // From a consultation the officer returns by its own word.
-        if was_offered {
-            officer.engagement = Engagement::Free;
-        }
+        officer.engagement = engagement;
+        officer.free_since = now.utc;
         if code == Code::OfferExpired {
-            // who did not answer is not asked again until back
-            officer.status = officer::Status::Busy;
+            // who did not answer is not asked again before saying so
+            officer.status = Status::Busy;
         }
-        let link = officer.link;
-        self.say(
-            link,
-            &officer::FromRelay::Withdrawn {
-                ticket: id,
-                attempt,
-                code,
-            },
-        );
+        let (link, ticket) = (officer.link, id);
+        if link.is_none() {
+            self.forget_officer(peer);
+        }
+        self.settle_officer(peer);
+        let withdrawn = officer::FromRelay::Withdrawn {
+            ticket,
+            attempt,
+            code,
+        };
+        self.say(link, &withdrawn);
     }
 
     /// The match ended: the ticket waits again at its old place.
-    pub(super) fn wait_again(&mut self, _now: Now, id: TicketId, code: Code) {
-        self.withdraw(id, code);
+    pub(super) fn wait_again(&mut self, now: Now, id: TicketId, code: Code) {
+        self.withdraw(now, id, code);
         let Some(ticket) = self.tickets.get_mut(&id) else {
             return;
         };
         ticket.state = State::Waiting;
-        ticket.row.officer = None;
-        let (link, row) = (ticket.link, ticket.row.clone());
-        self.queues
-            .entry(row.desk.clone())
-            .or_default()
-            .insert((row.order, id));
-        self.moved.insert(row.desk.clone());
-        let position = self.position(&row.desk, id);
+        ticket.pause = Pause::None;
+        if ticket.row.officer.take().is_some() {
+            self.changes.push(Change::Put(ticket.row.clone()));
+        }
+        let (link, gone) = (ticket.link, ticket.gone);
+        if let Some(gone) = gone {
+            // it may have outlived its grace in consultation
+            let grace = self.grace(id);
+            self.deadlines.set(Due::Grace(id), gone + grace);
+        }
+        self.settle_ticket(id);
+        let position = self.position(id);
         if let Some(ticket) = self.tickets.get_mut(&id) {
-            ticket.said = Some(position);
+            ticket.said = link.map(|_| position);
         }
-        self.changes.push(Change::Put(row));
-        self.say(
-            link,
-            &citizen::FromRelay::Waiting {
-                ticket: id,
-                position,
-                code,
-            },
-        );
+        let ticket = id;
+        let waiting = citizen::FromRelay::Waiting {
+            ticket,
+            position,
+            code,
+        };
+        self.say(link, &waiting);
     }
+}
 
-    /// All deadlines: offers, graces, silent streams.
-    pub(super) fn expire(&mut self, now: Now) {
-        let late: Vec<TicketId> = self
-            .tickets
-            .iter()
-            .filter(|(_, t)| matches!(t.state, State::Offered { until, .. } if until <= now.utc))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            self.counts.offers_expired += 1;
-            self.wait_again(now, id, Code::OfferExpired);
-        }
-        let over: Vec<TicketId> = self
-            .tickets
-            .iter()
-            .filter(|(_, ticket)| {
-                let grace = self.descriptor.desk(&ticket.row.desk).map_or(limits::GRACE, suora_protocol::documents::Desk::grace);
-                let away = ticket.gone.is_some_and(|gone| now.utc.since(gone) >= grace);
-                let served = matches!(ticket.state, State::Engaged { officer } if self.officers.contains_key(&officer));
-                away && !served
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in over {
-            self.remove(id);
-        }
-        let gone: Vec<PeerId> = self
-            .officers
-            .iter()
-            .filter(|(_, o)| {
-                o.gone
-                    .is_some_and(|gone| now.utc.since(gone) >= limits::GRACE)
-            })
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in gone {
-            self.officers.remove(&peer);
-        }
-        let silent: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, link)| {
-                now.mono.saturating_duration_since(link.heard) >= limits::LINK_SILENCE
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in silent {
-            self.down(now, id);
-            self.hold(Output::Close(id));
-        }
-    }
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -116,6 +116,10 @@ impl Store for Sqlite {
         }
         transaction.commit().await.map_err(failed)
     }
+
+    async fn close(self) -> Result<(), Fault> {
+        self.connection.close().await.map_err(failed)
+    }
 }
 
 #[cfg(test)]

@@ -1,1 +1,11 @@
-//! Behaviours seen from outside the crate.
+//! Behaviours seen from outside the crate: the hub on a virtual clock, then the real
+//! program with real nodes.
+
+mod agency;
+mod commands;
+mod desk;
+mod durable;
+mod officers;
+mod process;
+mod rig;
+mod stage;

@@ -1,0 +1,144 @@
+//! What a relay reads before it serves, and all the reasons not to.
+
+use std::fs;
+use std::path::Path;
+
+use suora_protocol::documents::{Descriptor, KeyUse, Signed, Verified, chain};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::time::Timestamp;
+
+use crate::config::Config;
+use crate::keys;
+
+/// Below this a descriptor's end is near.
+const RENEW: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
+/// A data directory that may be served.
+#[derive(Debug)]
+pub struct Boot {
+    /// `relay.toml`.
+    pub config: Config,
+    /// `relay.key`, the libp2p identity.
+    pub key: Key,
+    /// `descriptor.cose`.
+    pub descriptor: Verified<Descriptor>,
+}
+
+fn bad(what: String) -> Fault {
+    Fault::new(Code::BadConfig).with(what)
+}
+
+/// Reads a data directory, or says what is wrong with it and how to mend it.
+pub fn read(dir: &Path, now: Timestamp) -> Result<Boot, Fault> {
+    if std::env::var_os("SSLKEYLOGFILE").is_some() {
+        return Err(bad(
+            "SSLKEYLOGFILE is set: it would write session keys to a file; unset it".into(),
+        ));
+    }
+    if !dir.join("relay.toml").is_file() {
+        return Err(bad(format!(
+            "{} is no data directory of a relay (no relay.toml): make one with suora-relay init",
+            dir.display()
+        )));
+    }
+    let config = Config::read(&dir.join("relay.toml"))?;
+    let key = keys::load(&dir.join("relay.key"))?;
+    let descriptor = chain::descriptor_as_given(&signed(dir)?, now).map_err(|fault| match fault.code {
+        Code::Expired => Fault::new(Code::Expired).with(
+            "the agency's descriptor has ended: sign a new one with suora-relay descriptor sign and put it in place of descriptor.cose",
+        ),
+        Code::NotYetValid => Fault::new(Code::WrongClock)
+            .with("the agency's descriptor is of the future: the clock of this machine is wrong"),
+        _ => fault.clone(),
+    })?;
+    refuse_powers(dir, &descriptor)?;
+    if !lists(&descriptor, &key) {
+        return Err(bad(format!(
+            "the descriptor does not list this relay ({}): nodes would not find it; add its addresses to root/descriptor.toml and sign it",
+            key.peer_id().to_text()
+        )));
+    }
+    if descriptor.not_after.since(now) < RENEW {
+        tracing::warn!(
+            days = descriptor.not_after.since(now).as_secs() / 86_400,
+            "the descriptor ends soon: sign a new one and send SIGHUP"
+        );
+    }
+    Ok(Boot {
+        config,
+        key,
+        descriptor,
+    })
+}
+
+/// The descriptor on disk, verified against the one that stands.
+pub fn descriptor_again(
+    dir: &Path,
+    key: &Key,
+    known: &Verified<Descriptor>,
+    now: Timestamp,
+) -> Result<Verified<Descriptor>, Fault> {
+    let descriptor = chain::descriptor(&signed(dir)?, &known.agency, now, Some(known))?;
+    refuse_powers(dir, &descriptor)?;
+    // what it revokes must count all the same
+    if !lists(&descriptor, key) {
+        tracing::warn!("the new descriptor does not list this relay: nodes will not find it");
+    }
+    Ok(descriptor)
+}
+
+fn signed(dir: &Path) -> Result<Signed<Descriptor>, Fault> {
+    let path = dir.join("descriptor.cose");
+    let bytes = fs::read(&path)
+        .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display())))?;
+    Signed::from_bytes(bytes)
+}
+
+fn lists(descriptor: &Verified<Descriptor>, key: &Key) -> bool {
+    let end = format!("/p2p/{}", key.peer_id().to_text());
+    descriptor.relays.iter().any(|relay| relay.ends_with(&end))
+}
+
+/// A relay that could make officers could answer every citizen itself, so no key that
+/// can may lie in its data directory, whatever the file is called.
+fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), Fault> {
+    let powers = |peer: &PeerId| {
+        let issuing = |key: &&suora_protocol::documents::UseKey| {
+            key.use_ == KeyUse::Issuing && key.key == *peer
+        };
+        if descriptor.root == *peer {
+            Some("the root key")
+        } else {
+            descriptor
+                .keys
+                .iter()
+                .find(issuing)
+                .map(|_| "an issuing key")
+        }
+    };
+    let mut folders = vec![(dir.to_path_buf(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).map_err(|error| bad(format!("{}: {error}", folder.display())))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if depth < 4 {
+                    folders.push((path, depth + 1));
+                }
+                continue;
+            }
+            let name = entry.file_name();
+            let by_name = ["root.key", "issuing.key"].iter().find(|key| name == **key);
+            let by_content = keys::peek(&path).and_then(|key| powers(&key.peer_id()));
+            if let Some(what) = by_content.or(by_name.copied()) {
+                return Err(bad(format!(
+                    "{} holds {what}: a relay that can make officers is not safe; move it to the administrator's machine",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}

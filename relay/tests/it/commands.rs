@@ -1,0 +1,257 @@
+//! The command line, as a newcomer meets it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use suora_protocol::documents::{self, Role, Signed, chain};
+use suora_protocol::time::Timestamp;
+
+use crate::agency::{key, officer_key};
+use crate::rig::{self, Agency, failure, success};
+
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn init_makes_three_private_folders_and_says_what_comes_next() {
+    let agency = Agency::new();
+    for folder in ["root", "issuing", "relay"] {
+        assert_eq!(mode(&agency.path(folder)), 0o700, "{folder}");
+    }
+    for file in [
+        "root/root.key",
+        "root/descriptor.toml",
+        "issuing/issuing.key",
+        "relay/relay.key",
+        "relay/pass.key",
+        "relay/relay.toml",
+    ] {
+        assert_eq!(mode(&agency.path(file)), 0o600, "{file}");
+    }
+    let page = agency.descriptor();
+    assert_eq!(page.names.fi, "Virasto");
+    assert_eq!(page.names.en, "agency.example");
+    assert_eq!(
+        (page.desks[0].names.get("fi"), page.desks[0].names.get("sv")),
+        ("Verotus", "Beskattning")
+    );
+    assert_eq!(page.desks[1].names.en, "job");
+    let again = failure([
+        "init".as_ref(),
+        agency.path("").as_os_str(),
+        "--domain".as_ref(),
+        "x.example".as_ref(),
+        "--desk".as_ref(),
+        "tax".as_ref(),
+    ]);
+    assert!(again.contains("holds an agency already"), "{again}");
+}
+
+#[test]
+fn init_refuses_desks_and_names_that_it_does_not_understand() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |desk: &str, name: &str| {
+        let path = dir.path().join("a");
+        let path = path.to_str().unwrap();
+        failure([
+            "init",
+            path,
+            "--domain",
+            "x.example",
+            "--desk",
+            desk,
+            "--name",
+            name,
+        ])
+    };
+    assert!(init("Tax Office", "en=X").contains("a-z 0-9"));
+    assert!(init("tax", "Agency").contains("--name Agency: write en="));
+    assert!(init("tax:de=Steuer", "en=X").contains("--desk de=Steuer: write en="));
+    assert!(!dir.path().join("a").exists(), "nothing is left behind");
+}
+
+#[test]
+fn issue_signs_what_the_chain_accepts_and_nothing_else() {
+    let agency = Agency::new();
+    let officer = officer_key(1);
+    let signed = Signed::from_bytes(agency.issue(&officer)).unwrap();
+    let credential = chain::credential(&signed, &agency.descriptor(), rig::now()).unwrap();
+    assert_eq!(
+        (credential.peer, credential.role),
+        (officer.peer_id(), Role::Officer)
+    );
+    let week = credential.not_after.since(credential.not_before);
+    assert_eq!(week.as_secs(), 7 * 86_400);
+
+    let out = agency.path("c");
+    let issue = |issuing: &str, desk: &str, days: &str, peer: &str| {
+        failure([
+            "issue".as_ref(),
+            "partner".as_ref(),
+            "--role".as_ref(),
+            "interpreter".as_ref(),
+            "--issuing".as_ref(),
+            agency.path(issuing).as_os_str(),
+            "--descriptor".as_ref(),
+            agency.path("relay/descriptor.cose").as_os_str(),
+            "--desk".as_ref(),
+            desk.as_ref(),
+            "--days".as_ref(),
+            days.as_ref(),
+            "--peer".as_ref(),
+            peer.as_ref(),
+            "--name".as_ref(),
+            "Name".as_ref(),
+            "--out".as_ref(),
+            out.as_os_str(),
+        ])
+    };
+    let peer = officer.peer_id().to_text();
+    for days in ["0", "31", "-1"] {
+        let error = issue("issuing", "tax", days, &peer);
+        assert!(error.contains("days"), "{error}");
+    }
+    assert!(issue("issuing", "moon", "7", &peer).contains("the descriptor lists tax, job"));
+    assert!(issue("issuing", "tax", "7", "someone").contains("peer id"));
+    fs::rename(
+        agency.path("relay/pass.key"),
+        agency.path("issuing/issuing.key"),
+    )
+    .unwrap();
+    assert!(issue("issuing", "tax", "7", &peer).contains("does not list this key"));
+    assert!(!out.exists());
+}
+
+#[test]
+fn descriptor_shows_and_signs_the_next_one() {
+    let agency = Agency::new();
+    let file = agency.path("relay/descriptor.cose");
+    let show = || success(["descriptor".as_ref(), "show".as_ref(), file.as_os_str()]);
+    let text = show();
+    for part in [
+        "Virasto",
+        "Taxation / Verotus / Beskattning",
+        "sequence   1",
+        "signs credentials",
+        "The signature is good.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let page = agency.path("root/descriptor.toml");
+    let text = fs::read_to_string(&page).unwrap();
+    fs::write(&page, format!("# a note of ours\n{text}")).unwrap();
+    let root = agency.path("root");
+    let sign = [
+        "descriptor".as_ref(),
+        "sign".as_ref(),
+        "--root".as_ref(),
+        root.as_os_str(),
+        "--out".as_ref(),
+        file.as_os_str(),
+    ];
+    assert!(success(sign).contains("sequence 2"));
+    assert!(show().contains("sequence   2"));
+    assert_eq!(mode(&page), 0o600);
+    let text = fs::read_to_string(&page).unwrap();
+    assert!(
+        text.starts_with("# a note of ours\n") && text.contains("\nsequence = 2\n"),
+        "{text}"
+    );
+    fs::write(&page, format!("{text}\nsurprise = 1\n")).unwrap();
+    assert!(failure(sign).contains("surprise"));
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(
+        failure(["descriptor".as_ref(), "show".as_ref(), file.as_os_str()])
+            .contains("bad-signature")
+    );
+}
+
+fn serve(agency: &Agency) -> String {
+    failure(["serve".as_ref(), agency.path("relay").as_os_str()])
+}
+
+#[test]
+fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
+    let agency = Agency::new();
+    for (key, what) in [
+        ("root/root.key", "the root key"),
+        ("issuing/issuing.key", "an issuing key"),
+    ] {
+        for name in ["relay/harmless.key", "relay/notes.txt", "relay/backup/old"] {
+            fs::create_dir_all(agency.path("relay/backup")).unwrap();
+            fs::copy(agency.path(key), agency.path(name)).unwrap();
+            let error = serve(&agency);
+            assert!(
+                error.contains(what) && error.contains(name.split('/').next_back().unwrap()),
+                "{error}"
+            );
+            fs::remove_file(agency.path(name)).unwrap();
+        }
+    }
+    fs::write(agency.path("relay/issuing.key"), "encrypted").unwrap();
+    assert!(serve(&agency).contains("issuing.key"));
+    fs::remove_file(agency.path("relay/issuing.key")).unwrap();
+    agency.serve().kill();
+}
+
+#[test]
+fn serve_says_what_is_wrong_with_its_directory() {
+    let agency = Agency::new();
+    let empty = tempfile::tempdir().unwrap();
+    assert!(failure(["serve".as_ref(), empty.path().as_os_str()]).contains("suora-relay init"));
+
+    let toml = agency.path("relay/relay.toml");
+    let good = fs::read_to_string(&toml).unwrap();
+    fs::write(&toml, format!("{good}\ncontrl = 1\n")).unwrap();
+    let error = serve(&agency);
+    assert!(
+        error.contains("contrl") && error.contains("line"),
+        "{error}"
+    );
+    fs::write(&toml, &good).unwrap();
+
+    let relay_key = agency.path("relay/relay.key");
+    fs::set_permissions(&relay_key, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(serve(&agency).contains("chmod 600"));
+    fs::remove_file(&relay_key).unwrap();
+    suora_relay::keys::save(&relay_key, &key(9)).unwrap();
+    assert!(serve(&agency).contains("does not list this relay"));
+}
+
+#[test]
+fn serve_refuses_an_ended_descriptor_and_one_of_the_future() {
+    let agency = Agency::new();
+    let root = agency.key("root/root.key");
+    let mut page = (*agency.descriptor()).clone();
+    let day = |days: i64| Timestamp::from_secs(rig::now().as_secs() + days * 86_400);
+    for (from, until, expected) in [
+        (-20, -1, "descriptor sign"),
+        (2, 20, "clock of this machine"),
+    ] {
+        (page.issued_at, page.not_after) = (day(from), day(until));
+        let signed = documents::sign(&page, &root).unwrap();
+        fs::write(agency.path("relay/descriptor.cose"), signed.bytes()).unwrap();
+        let error = serve(&agency);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn serve_says_which_address_is_taken() {
+    let agency = Agency::new();
+    let _first = agency.serve();
+    let error = serve(&agency);
+    assert!(error.contains("control 127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn the_program_shows_help_and_exits_2_on_nonsense() {
+    let help = success(["--help"]);
+    for command in ["init", "issue", "descriptor", "serve"] {
+        assert!(help.contains(command), "{help}");
+    }
+    assert_eq!(rig::run(["nonsense"]).status.code(), Some(2));
+}
