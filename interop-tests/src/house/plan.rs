@@ -90,12 +90,13 @@ const NODE: &House = &[
     ("clock", &[]),
     ("worker", &[]),
     ("keys", &[]),
-    ("config", &["keys"]),
+    ("fit", &[]),
     ("path::socket", &["path"]),
-    ("capture", &["clock", "worker"]),
+    ("decode", &["clock", "worker", "play", "fit"]),
+    ("capture", &["clock", "worker", "fit", "decode"]),
     ("encode", &["clock", "worker", "capture"]),
-    ("decode", &["clock", "worker", "play"]),
-    ("play", &["clock", "worker", "encode", "decode"]),
+    ("play", &["clock", "worker", "encode"]),
+    ("play::sheet", &["capture", "decode", "fit"]),
     ("fetch", &["engine"]),
     ("link", &["engine", "clock"]),
     (
@@ -111,6 +112,7 @@ const NODE: &House = &[
             "decode", "play",
         ],
     ),
+    ("config", &["capture", "endpoint", "engine", "fetch"]),
     ("run", &["*"]),
     ("command", &["*"]),
     ("main", &["command"]),
@@ -127,6 +129,7 @@ pub const PURE: &[(&str, &str)] = &[
     ("node", "report"),
     ("node", "status"),
     ("node", "text"),
+    ("node", "fit"),
 ];
 
 /// What a pure room never names.
@@ -212,15 +215,35 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
 pub const DOORS: &[(&str, &str)] = &[
     ("relay/src/clock.rs", "clock"),
     ("relay/src/keys.rs", "entropy"),
-    ("relay/src/http.rs", "sockets"),
+    ("relay/src/http.rs", "listening sockets"),
     ("node/src/clock.rs", "clock"),
     ("node/src/keys.rs", "entropy"),
     ("node/src/worker.rs", "threads"),
     ("node/src/path/socket.rs", "sockets"),
-    ("node/src/remote.rs", "sockets"),
+    ("node/src/remote.rs", "local socket"),
+    ("node/src/remote/client.rs", "sockets and clock"),
     ("node/src/fetch.rs", "sockets"),
+    ("node/src/command/demo.rs", "free ports, sockets"),
+    ("interop-tests/src/peer.rs", "free ports for real processes"),
     // tests: one base moment, from which each steps its own clock
     ("protocol/src/media.rs", "the base of virtual time in tests"),
+    (
+        "protocol/tests/it/clock.rs",
+        "the base of virtual time in tests",
+    ),
+    ("protocol/benches/media.rs", "the base of virtual time"),
+    (
+        "node/src/session/alive.rs",
+        "the base of virtual time in tests",
+    ),
+    ("node/tests/it/fetch.rs", "sockets of the test"),
+    ("node/tests/it/link.rs", "sockets of the test"),
+    ("node/tests/it/remote.rs", "sockets of the test"),
+    (
+        "relay/tests/it/rig.rs",
+        "free ports, sockets and the deadlines of real processes",
+    ),
+    ("relay/tests/it/stage.rs", "the base of the virtual clock"),
     (
         "node/src/endpoint/congestion.rs",
         "a moment for quinn's API",
@@ -248,6 +271,9 @@ pub const DOOR_ROOMS: &[&str] = &[
     "node/src/encode",
     "node/src/decode",
     "node/src/play",
+    "node/src/command/demo",
+    "interop-tests/src/peer",
+    "relay/tests/it/rig",
 ];
 
 /// Where unsafe code may be: the codecs' raw calls.

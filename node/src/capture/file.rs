@@ -14,9 +14,9 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::SOUND_FRAME;
 use suora_protocol::media::h264::{is_keyframe, unit_type};
 
-use super::fit::Frame;
 use super::{mp4, ogg, wav, y4m};
 use crate::decode::h264::Decoder;
+use crate::fit::Frame;
 
 /// Longest sound of a file, in samples: ten minutes.
 pub const SOUND_MAX: usize = 10 * 60 * 48_000;
