@@ -8,6 +8,7 @@ pub mod cast;
 pub mod cddl;
 pub mod control;
 pub mod documents;
+pub mod media;
 pub mod raw;
 pub mod schema;
 pub mod session;
@@ -178,6 +179,30 @@ pub const CONCEPTS: &[Concept] = &[
     Concept {
         make: session::guest,
         verify: control::verify_message,
+    },
+    Concept {
+        make: media::flow,
+        verify: media::verify_flow,
+    },
+    Concept {
+        make: media::rtp::make,
+        verify: media::rtp::verify,
+    },
+    Concept {
+        make: media::picture::make,
+        verify: media::picture::verify,
+    },
+    Concept {
+        make: media::opus::make,
+        verify: media::opus::verify,
+    },
+    Concept {
+        make: media::reports::control,
+        verify: media::reports::verify,
+    },
+    Concept {
+        make: media::reports::arrivals,
+        verify: media::reports::verify,
     },
 ];
 
