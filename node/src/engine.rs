@@ -256,14 +256,7 @@ impl Engine {
                 if intent == Intent::Quit {
                     self.stop_serving();
                 }
-                if let Some(session) = &mut self.session {
-                    let code = if session.phase() == Phase::Accepted {
-                        Code::Ended
-                    } else {
-                        Code::Cancelled
-                    };
-                    session.talk().bye(code);
-                }
+                self.hang_up(&intent);
                 Ok(())
             }
             Intent::Accept => self.accept(now),
@@ -294,6 +287,27 @@ impl Engine {
                 ..self.media
             }),
         }
+    }
+
+    /// The person ends the session. Before the accept this gives a ticket up only at its owner's end.
+    fn hang_up(&mut self, intent: &Intent) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if session.phase() == Phase::Accepted {
+            session.talk().bye(Code::Ended);
+            return;
+        }
+        if let Side::Officer(_) = self.side
+            && *intent != Intent::Quit
+        {
+            self.decline(Code::Declined);
+            return;
+        }
+        if let Side::Citizen(contact) = &mut self.side {
+            contact.leaving = true;
+        }
+        session.talk().bye(Code::Cancelled);
     }
 
     fn set_media(&mut self, media: Media) -> Result<(), Fault> {
@@ -481,7 +495,7 @@ impl Engine {
         }
     }
 
-    /// The session's door is closed: report, then wait again, serve on, or end.
+    /// The session's door is closed: is the contact over?
     fn finish_session(&mut self, now: Now) {
         if !self.session.as_ref().is_some_and(|session| session.closed) {
             return;
@@ -489,26 +503,44 @@ impl Engine {
         let Some(session) = self.session.take() else {
             return;
         };
+        self.forget(&session);
+        let accepted = session.facts.accepted.is_some();
+        let ending = session.ending();
+        if self.contact_over(&session, &ending, accepted) {
+            self.conclude(now, &session);
+        }
+    }
+
+    /// Before the next match: a session that has ended and whose door is still closing is let go.
+    /// Without an accept the door has nothing more to tell.
+    fn let_go(&mut self, now: Now) {
+        let ended = |session: &mut Session| {
+            session.phase() == Phase::Ended && session.facts.accepted.is_none()
+        };
+        if let Some(session) = self.session.take_if(ended) {
+            self.forget(&session);
+            if session.ending().code.is_refusal() {
+                self.conclude(now, &session);
+            }
+        }
+    }
+
+    fn forget(&mut self, session: &Session) {
         self.hang_up_at = None;
         self.out.push_back(Output::Forget(session.id));
         self.out.push_back(Output::View(session.view(Stage::Idle)));
-        let accepted = session.facts.accepted.is_some();
-        let ending = session
-            .facts
-            .ending
-            .clone()
-            .unwrap_or_else(|| Fault::new(Code::Internal));
-        let over = self.contact_over(&session, &ending, accepted);
-        if over {
-            let report = session.report(self.role(), self.timing, self.button);
-            match report.outcome {
-                Outcome::Completed => self.completed += 1,
-                _ => self.failed += 1,
-            }
-            self.out.push_back(Output::Report(Box::new(report)));
-            if !self.serves_on() {
-                self.finish(now);
-            }
+    }
+
+    /// The consultation is over: report, then serve on, or end.
+    fn conclude(&mut self, now: Now, session: &Session) {
+        let report = session.report(self.role(), self.timing, self.button);
+        match report.outcome {
+            Outcome::Completed => self.completed += 1,
+            _ => self.failed += 1,
+        }
+        self.out.push_back(Output::Report(Box::new(report)));
+        if !self.serves_on() {
+            self.finish(now);
         }
     }
 

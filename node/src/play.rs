@@ -16,8 +16,8 @@ use crate::Faults;
 use crate::worker::{Mailbox, Post, Stop, Worker, mailbox};
 use record::Writer;
 
-/// Pictures and blocks of sound that wait for the disk: three seconds.
-const WAITING: usize = 256;
+/// Pictures and blocks of sound that wait for the disk: six seconds.
+const WAITING: usize = 512;
 
 /// What happened at the sink.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,12 +132,7 @@ impl Sink {
     }
 
     /// Takes a picture that was decoded at `at`. An error is said once; nothing is recorded after it.
-    pub(crate) fn picture(
-        &self,
-        frame: EncodedFrame,
-        at: Timestamp,
-        show: bool,
-    ) -> Result<(), Fault> {
+    pub fn picture(&self, frame: EncodedFrame, at: Timestamp, show: bool) -> Result<(), Fault> {
         let Some(recording) = &self.0 else {
             return Ok(());
         };
@@ -151,12 +146,7 @@ impl Sink {
     }
 
     /// Takes 20 ms of sound that are played at `at`. Silence before the first packet is not recorded.
-    pub(crate) fn sound(
-        &self,
-        samples: Vec<i16>,
-        at: Timestamp,
-        kind: SoundKind,
-    ) -> Result<(), Fault> {
+    pub fn sound(&self, samples: Vec<i16>, at: Timestamp, kind: SoundKind) -> Result<(), Fault> {
         let Some(recording) = &self.0 else {
             return Ok(());
         };

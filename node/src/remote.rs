@@ -58,7 +58,8 @@ struct Client {
 #[derive(Debug, Default)]
 struct Latest {
     link: Option<Line>,
-    desk: Option<Line>,
+    queue: Option<Line>,
+    attending: Option<Line>,
     offer: Option<Line>,
     session: Option<Line>,
     peer_media: Option<Line>,
@@ -70,10 +71,14 @@ impl Latest {
         let line = Some(line.clone());
         match view {
             View::Link { .. } => self.link = line,
-            View::Queue { .. } | View::Attending { .. } => self.desk = line,
+            View::Queue { .. } => self.queue = line,
+            View::Attending { .. } => self.attending = line,
             View::Offer { .. } => self.offer = line,
             View::Session { stage, .. } => {
                 self.session = line;
+                if *stage == Stage::Accepted {
+                    self.queue = None;
+                }
                 if matches!(stage, Stage::Accepted | Stage::Idle) {
                     self.offer = None;
                 }
@@ -91,7 +96,8 @@ impl Latest {
     fn lines(&self) -> impl Iterator<Item = Line> {
         [
             &self.link,
-            &self.desk,
+            &self.queue,
+            &self.attending,
             &self.offer,
             &self.session,
             &self.peer_media,

@@ -323,9 +323,11 @@ impl Node {
         if matches!(command, SessionCommand::Open) {
             self.consultations += 1;
         }
-        if let Some(running) = self.sessions.get(&id)
-            && running.commands.post(command).is_err()
-        {
+        let Some(running) = self.sessions.get(&id) else {
+            return;
+        };
+        // one that has ended says so itself
+        if running.commands.post(command).is_err() && !running.commands.is_closed() {
             // its task does not answer: dropping the post ends it
             tracing::warn!("a session does not take commands");
             self.forget(id);

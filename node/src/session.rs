@@ -2,6 +2,7 @@
 //! with its text, sound and picture. The engine says what may flow; the [`uplink`] and the
 //! [`downlink`] turn frames into packets and back; [`control`] carries the messages.
 
+pub mod alive;
 pub mod control;
 pub mod downlink;
 pub mod fanout;
@@ -14,12 +15,12 @@ use bytes::Bytes;
 use quinn::{Connection, ConnectionError, VarInt};
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::limits;
 use suora_protocol::media::EncodedFrame;
 use suora_protocol::time::{Now, Timestamp};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use self::alive::Alive;
 use self::control::Heard;
 use self::downlink::{Downlink, Piece, Upward};
 use self::fanout::Fanout;
@@ -167,8 +168,7 @@ struct Task {
     last: (Instant, u64, u64, u64),
     peer_streams: u64,
     open: bool,
-    /// Packets received, and since when it is so many.
-    heard: (u64, Instant),
+    alive: Alive,
 }
 
 impl Task {
@@ -208,7 +208,7 @@ impl Task {
             last: (now.mono, 0, 0, 0),
             peer_streams: 0,
             open: false,
-            heard: (0, now.mono),
+            alive: Alive::new(now.mono),
             connection,
             parts,
             events: events.clone(),
@@ -325,29 +325,12 @@ impl Task {
                     if now.mono >= second {
                         second = now.mono + Duration::from_secs(1);
                         self.stats(now, control.bytes()).await;
-                        self.alive(now)?;
+                        let heard = self.connection.stats().udp_rx.datagrams;
+                        self.alive.heard(now.mono, heard, self.open)?;
                     }
                 }
             }
         }
-    }
-
-    /// Whether the other end was heard of late (`spec/session.md`, section 5).
-    fn alive(&mut self, now: Now) -> Result<(), Fault> {
-        let packets = self.connection.stats().udp_rx.datagrams;
-        if packets != self.heard.0 {
-            self.heard = (packets, now.mono);
-        }
-        let bound = if self.open {
-            limits::SILENCE
-        } else {
-            limits::WARM_SILENCE
-        };
-        if now.mono.saturating_duration_since(self.heard.1) < bound {
-            return Ok(());
-        }
-        let detail = format!("nothing came for {} seconds", bound.as_secs());
-        Err(Fault::new(Code::PeerSilent).with(detail))
     }
 
     fn command(

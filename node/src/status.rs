@@ -61,7 +61,14 @@ impl Status {
                 security,
                 path,
             } => {
-                self.stage = Some(*stage);
+                self.stage = match stage {
+                    // an offer came to nothing, and the citizen waits again already
+                    Stage::Idle if self.position.is_some() => None,
+                    stage => Some(*stage),
+                };
+                if *stage == Stage::Connecting {
+                    self.position = None;
+                }
                 self.peer.clone_from(peer);
                 self.security.clone_from(security);
                 self.path.clone_from(path);
@@ -339,6 +346,21 @@ mod tests {
         );
         let talk = session(Stage::Accepted, Some("Maija"), HYBRID);
         assert!(line(false, "en", &[UP, talk, down]).starts_with("Talking"));
+    }
+
+    #[test]
+    fn who_waits_again_after_an_offer_sees_the_place_in_the_queue() {
+        let views = [
+            UP,
+            View::Queue { position: 0 },
+            connecting(),
+            session(Stage::Warm, Some("Maija"), HYBRID),
+            View::Queue { position: 0 },
+            session(Stage::Idle, Some("Maija"), HYBRID),
+        ];
+        assert_eq!(line(false, "en", &views), "Waiting as number 1");
+        let over = [&views[..4], &views[5..]].concat();
+        assert_eq!(line(false, "en", &over), "The conversation is over");
     }
 
     #[test]

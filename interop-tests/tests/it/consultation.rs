@@ -91,7 +91,7 @@ async fn run(officer_faults: &[&str]) -> (Value, Value, Result<recording::Summar
     (citizen, officer, checked)
 }
 
-// covers: SUORA-CON-001, SUORA-CON-008
+// covers: SUORA-CON-001, SUORA-CON-009, SUORA-SET-013
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_recorded_agrees_with_what_was_reported() {
     let (citizen, officer, checked) = run(&[]).await;
@@ -122,7 +122,7 @@ async fn sound_shifted_by_200_ms_fails_the_check() {
     assert!(checked.is_err(), "{checked:?}");
 }
 
-// covers: SUORA-SET-008
+// covers: SUORA-SET-013
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_limited_to_x25519_shows_as_classical_in_both_reports() {
     let plan = Plan {

@@ -52,7 +52,7 @@ fn now() -> Timestamp {
     suora_node::clock::Clock::start().now().utc
 }
 
-// covers: SUORA-DSK-001
+// covers: SUORA-DSK-002
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hub_refuses_an_officer_with_the_reason() {
     let agency = Agency::with_desks(program(), &[DESK, "other"])
@@ -131,7 +131,7 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
     Ok((code, citizen_failed && officer_failed))
 }
 
-// covers: SUORA-SET-002
+// covers: SUORA-SET-001, SUORA-DSK-011
 #[tokio::test(flavor = "multi_thread")]
 async fn under_an_unchecking_relay_the_citizens_node_refuses_and_says_why() {
     let (code, failed) = under_an_unchecking_relay(&["unchecked-credential"])

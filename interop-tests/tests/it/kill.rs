@@ -10,7 +10,7 @@ use suora_interop::rig::{Plan, Rig, STEP};
 
 use crate::program;
 
-// covers: SUORA-SES-009
+// covers: SUORA-DSK-013
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_killed_in_mid_consultation_changes_nothing_for_the_two_who_talk() {
     let plan = Plan {
@@ -54,7 +54,7 @@ async fn a_relay_killed_in_mid_consultation_changes_nothing_for_the_two_who_talk
     }
 }
 
-// covers: SUORA-DSK-012
+// covers: SUORA-DSK-009
 #[tokio::test(flavor = "multi_thread")]
 async fn citizens_who_wait_have_the_same_order_after_a_killed_relay_is_back() {
     let agency = Agency::new(program()).await.unwrap();

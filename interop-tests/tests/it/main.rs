@@ -1,11 +1,14 @@
-//! Behaviours of whole programs, of the spec, and of the house they live in.
+//! Behaviours of whole programs and of the simulated world, and the rules of the spec and
+//! of the house.
 
 mod blind;
 mod consultation;
+mod house;
 mod impostor;
 mod kill;
 mod requirements;
 mod vectors;
+mod world;
 
 use std::path::Path;
 

@@ -17,6 +17,8 @@ const BLACK: u8 = 16;
 const WHITE: u8 = 235;
 const GREY: u8 = 128;
 const COLUMNS: u32 = 16;
+/// Pictures through which a cell of noise stays.
+const STEADY: u32 = 12;
 const SAMPLES_A_SECOND: u64 = 48_000;
 
 /// Left edge of a column of cells, in twentieths of the width.
@@ -92,13 +94,13 @@ impl Pattern {
 
     /// Picture `n`.
     pub fn draw(&self, n: u64) -> Bytes {
+        let number = u32::try_from(n % u64::from(NUMBERS)).unwrap_or(0);
         let flash = n.is_multiple_of(u64::from(self.fps));
         let mut data = if flash { &self.flash } else { &self.still }.clone();
         if !flash {
-            self.noise(&mut data, n);
-            self.mover(&mut data, n);
+            self.noise(&mut data, number);
+            self.mover(&mut data, number);
         }
-        let number = u32::try_from(n % u64::from(NUMBERS)).unwrap_or(0);
         let bits = number << 8 | u32::from(check(number));
         for at in 0..2 * COLUMNS {
             if bits << at & 1 << 31 != 0 {
@@ -113,12 +115,15 @@ impl Pattern {
         data.into()
     }
 
-    /// The lowest eighth: cells of 8×8 pixels, each picture others.
-    fn noise(&self, data: &mut [u8], n: u64) {
+    /// The lowest eighth: cells of 8×8 pixels, of which each picture changes one in [`STEADY`].
+    fn noise(&self, data: &mut [u8], n: u32) {
         let (w, h) = (self.width as usize, self.height as usize);
-        let mut state = (n as u32).wrapping_mul(0x9e37_79b9) | 1;
+        let mut cell = 0;
         for top in (h - h / 8..h).step_by(8) {
             for left in (0..w).step_by(8) {
+                cell += 1;
+                let age = (n + cell * 7) / STEADY;
+                let mut state = (age ^ cell << 16).wrapping_mul(0x9e37_79b9) | 1;
                 state ^= state << 13;
                 state ^= state >> 17;
                 state ^= state << 5;
@@ -131,11 +136,11 @@ impl Pattern {
     }
 
     /// A chequered box that travels between the band and the noise.
-    fn mover(&self, data: &mut [u8], n: u64) {
+    fn mover(&self, data: &mut [u8], n: u32) {
         let (w, h) = (self.width as usize, self.height as usize);
         let side = h / 5;
         let (top, bottom) = (band(self.height), h - h / 8 - side);
-        let n = (n % u64::from(NUMBERS)) as usize;
+        let n = n as usize;
         let left = bounce(n * w / 160, w - side);
         let upper = top + bounce(n * h / 240, bottom - top);
         for y in 0..side {

@@ -1,5 +1,6 @@
 //! The H.264 encoder: constrained baseline, one slice a picture, no periodic keyframes.
-//! Its rate control may skip a picture; then nothing comes out.
+//! The library holds its target by coarser pictures, never by leaving one out; where even
+//! the coarsest are too many bits, a picture is left out here.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use openh264::encoder::{
 };
 use openh264::formats::YUVSource;
 use openh264_sys2::{
-    ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, SBitrateInfo, SPATIAL_LAYER_ALL,
+    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, ENCODER_OPTION_TRACE_LEVEL,
+    SBitrateInfo, SPATIAL_LAYER_ALL, WELS_LOG_QUIET,
 };
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::media::{EncodedFrame, Kind, h264};
@@ -18,8 +20,8 @@ use suora_protocol::time::Timestamp;
 use super::Control;
 use crate::capture::Picture;
 
-/// Bits of a keyframe, as a share of one second's target: 12 kB at 600 kbit/s.
-const KEYFRAME_SHARE: f64 = 0.16;
+/// How far the bits may run ahead of the target, in seconds of it.
+const AHEAD: f64 = 0.5;
 
 /// An encoder of one track.
 pub struct Encoder {
@@ -32,6 +34,8 @@ struct Running {
     size: (u32, u32),
     target: u32,
     first: Timestamp,
+    /// Bits over the target, and when it was counted.
+    ahead: (f64, Timestamp),
 }
 
 impl std::fmt::Debug for Encoder {
@@ -114,11 +118,13 @@ impl Encoder {
             Some(running) if running.size == size => running,
             running => running.insert(Running::start(size, self.fps, target, picture.captured)?),
         };
-        if control.take_keyframe() {
-            running.library.force_intra_frame();
-        }
         if running.target != target {
             running.set_target(target);
+        }
+        if control.take_keyframe() {
+            running.library.force_intra_frame();
+        } else if running.too_far_ahead(picture.captured) {
+            return Ok(None);
         }
         let at = picture.captured.since(running.first);
         let stream = running
@@ -132,6 +138,7 @@ impl Encoder {
         if data.is_empty() {
             return Ok(None);
         }
+        running.ahead.0 += data.len() as f64 * 8.0;
         Ok(Some(EncodedFrame {
             kind: Kind::Video,
             captured: picture.captured,
@@ -155,26 +162,53 @@ impl Running {
             .max_frame_rate(FrameRate::from_hz(fps as f32))
             .bitrate(BitRate::from_bps(target))
             .rate_control_mode(RateControlMode::Bitrate)
-            .skip_frames(true)
+            .skip_frames(false)
             .qp(QpRange::new(12, 51))
             // a cut or a flash needs no keyframe: only a lost picture does
             .scene_change_detect(false)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0));
         let library = Library::with_api_config(openh264::OpenH264API::from_source(), config)
             .map_err(fault)?;
-        Ok(Self {
+        let mut running = Self {
             library,
             size,
             target,
             first,
-        })
+            ahead: (0.0, first),
+        };
+        // it writes its warnings to the person's terminal
+        let mut quiet = WELS_LOG_QUIET;
+        running.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut quiet);
+        Ok(running)
+    }
+
+    /// Whether the bits ran so far ahead of the target that a picture has to be left out.
+    fn too_far_ahead(&mut self, now: Timestamp) -> bool {
+        let (ahead, counted) = self.ahead;
+        let paid = now.since(counted).as_secs_f64() * f64::from(self.target);
+        self.ahead = ((ahead - paid).max(0.0), now);
+        self.ahead.0 > AHEAD * f64::from(self.target)
+    }
+
+    /// Sets an option that the library takes as a pointer to a `T`.
+    #[expect(
+        unsafe_code,
+        reason = "door: the library's safe calls cannot set its options"
+    )]
+    fn set_option<T>(&mut self, option: ENCODER_OPTION, value: &mut T) {
+        // SAFETY: each caller passes the type that its option takes; the library reads it
+        // and keeps nothing.
+        let code = unsafe {
+            self.library
+                .raw_api()
+                .set_option(option, std::ptr::from_mut(value).cast())
+        };
+        if code != 0 {
+            tracing::warn!(option, code, "the encoder does not take an option");
+        }
     }
 
     /// Follows the target without a keyframe.
-    #[expect(
-        unsafe_code,
-        reason = "door: the library's safe calls cannot change its bitrate"
-    )]
     fn set_target(&mut self, target: u32) {
         let mut info = SBitrateInfo {
             iLayer: SPATIAL_LAYER_ALL,
@@ -187,15 +221,7 @@ impl Running {
             [ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE]
         };
         for option in order {
-            // SAFETY: the option takes a pointer to this struct, reads it and keeps nothing.
-            let code = unsafe {
-                self.library
-                    .raw_api()
-                    .set_option(option, std::ptr::from_mut(&mut info).cast())
-            };
-            if code != 0 {
-                tracing::warn!(code, target, "the encoder does not take its target");
-            }
+            self.set_option(option, &mut info);
         }
         self.target = target;
     }

@@ -110,6 +110,12 @@ impl Session {
         }
     }
 
+    /// Why it ended, as far as anybody said.
+    pub fn ending(&self) -> Fault {
+        let unknown = || Fault::new(Code::Internal);
+        self.facts.ending.clone().unwrap_or_else(unknown)
+    }
+
     /// Both ends are proven.
     pub const fn verified(&mut self, now: Now) {
         self.facts.proven = Some(now.utc);

@@ -346,7 +346,7 @@ async fn a_link_that_the_relay_ends_stands_again() {
     }
 }
 
-// covers: SUORA-CTL-002
+// covers: SUORA-CTL-002, SUORA-CTL-006
 #[tokio::test]
 async fn a_broken_frame_closes_the_link() {
     let mut relay = Relay::both().await;
@@ -366,6 +366,7 @@ async fn a_broken_frame_closes_the_link() {
     }
 }
 
+// covers: SUORA-CTL-005
 #[tokio::test]
 async fn a_silent_relay_is_left_and_one_that_answers_is_not() {
     let mut relay = Relay::both().await;
