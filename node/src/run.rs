@@ -172,6 +172,9 @@ pub async fn run(
     let said = async { while link_events.recv().await.is_some() {} };
     let _ = tokio::time::timeout(GOODBYE, said).await;
     node.endpoint.close().await;
+    if let Some(remote) = &node.remote {
+        remote.finish(GOODBYE).await;
+    }
     Ok(status)
 }
 

@@ -97,8 +97,8 @@ const NODE: &House = &[
     ("encode", &["clock", "worker", "capture"]),
     ("play", &["clock", "worker", "encode"]),
     ("play::sheet", &["capture", "decode", "fit"]),
-    ("fetch", &["engine"]),
-    ("link", &["engine", "clock"]),
+    ("fetch", &["engine", "clock"]),
+    ("link", &["engine", "clock", "worker"]),
     (
         "endpoint",
         &["path", "path::socket", "engine", "report", "clock"],
@@ -199,7 +199,12 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
     ("openh264", &[("node", "encode"), ("node", "decode")]),
     (
         "opus",
-        &[("node", "encode"), ("node", "decode"), ("node", "capture")],
+        &[
+            ("node", "encode"),
+            ("node", "decode"),
+            ("node", "capture"),
+            ("node", "play"),
+        ],
     ),
     ("coset", &[("protocol", "documents")]),
     ("ciborium", &[("protocol", "documents")]),
@@ -219,10 +224,8 @@ pub const DOORS: &[(&str, &str)] = &[
     ("node/src/clock.rs", "clock"),
     ("node/src/keys.rs", "entropy"),
     ("node/src/worker.rs", "threads"),
-    ("node/src/path/socket.rs", "sockets"),
     ("node/src/remote.rs", "local socket"),
     ("node/src/remote/client.rs", "sockets and clock"),
-    ("node/src/fetch.rs", "sockets"),
     ("node/src/command/demo.rs", "free ports, sockets"),
     ("interop-tests/src/peer.rs", "free ports for real processes"),
     // tests: one base moment, from which each steps its own clock
