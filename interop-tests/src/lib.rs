@@ -1,9 +1,12 @@
-//! Suora's interoperability tests.
+//! Suora's interoperability tests: the simulated world, real processes and their
+//! recordings, vectors and requirements of the specification, and the rules of the house.
 
+pub mod bench;
 pub mod faults;
 pub mod house;
 pub mod peer;
 pub mod recording;
 pub mod requirements;
+pub mod rig;
 pub mod vectors;
 pub mod world;

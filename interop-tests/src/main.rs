@@ -1,3 +1,161 @@
-//! The `suora-interop` program.
+//! The `suora-interop` program: nodes and relays with a fault, figures, and what keeps
+//! spec and code in step.
 
-fn main() {}
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use suora_interop::{bench, faults, requirements, vectors};
+use suora_protocol::fault::Fault;
+
+/// Suora's interoperability tools. Not for production: it can break rules on purpose.
+#[derive(Debug, Parser)]
+#[command(name = "suora-interop", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run `suora`, with faults: suora-interop node --fault drop-tenth -- call …
+    Node(Faulty),
+    /// Run `suora-relay`, with faults.
+    Relay(Faulty),
+    /// Run whole consultations and print their figures.
+    Bench {
+        /// How many; the median counts.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// How long each, in seconds.
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+    },
+    /// Make or check spec/vectors.
+    Vectors {
+        #[command(subcommand)]
+        what: Vectors,
+    },
+    /// Compare the requirements of spec/ with the tests that cover them.
+    Requirements,
+    /// Check spec/vectors against spec/cddl by an independent tool.
+    Cddl {
+        /// The program cddl-verify; by default the one of `make deps`.
+        #[arg(long)]
+        tool: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Vectors {
+    /// Write all files.
+    Make,
+    /// Make all files again, compare byte for byte, and verify every case.
+    Check,
+}
+
+#[derive(Debug, clap::Args)]
+struct Faulty {
+    /// A rule to break. Repeat for more.
+    #[arg(long = "fault", value_name = "NAME")]
+    faults: Vec<String>,
+    /// The program's own arguments.
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Node(faulty) => match faults::parse(&faulty.faults) {
+            Ok((faults, _)) => suora_node::command::run(named("suora", faulty.arguments), faults),
+            Err(error) => usage(&error),
+        },
+        Command::Relay(faulty) => match faults::parse(&faulty.faults) {
+            Ok((_, faults)) => {
+                suora_relay::command::run(named("suora-relay", faulty.arguments), faults)
+            }
+            Err(error) => usage(&error),
+        },
+        Command::Bench { runs, seconds } => figures(runs.max(1), seconds),
+        Command::Vectors { what } => judged(vectors(&what)),
+        Command::Requirements => judged(requirements()),
+        Command::Cddl { tool } => judged(cddl(tool)),
+    }
+}
+
+fn named(program: &str, arguments: Vec<OsString>) -> Vec<OsString> {
+    std::iter::once(program.into()).chain(arguments).collect()
+}
+
+fn usage(error: &str) -> ExitCode {
+    eprintln!("suora-interop: {error}");
+    ExitCode::from(2)
+}
+
+/// What a check found wrong, line by line.
+fn judged(found: Result<Vec<String>, Fault>) -> ExitCode {
+    match found {
+        Ok(wrong) if wrong.is_empty() => ExitCode::SUCCESS,
+        Ok(wrong) => {
+            wrong.iter().for_each(|what| eprintln!("{what}"));
+            eprintln!("{} faults", wrong.len());
+            ExitCode::FAILURE
+        }
+        Err(fault) => {
+            eprintln!("suora-interop: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn vectors(what: &Vectors) -> Result<Vec<String>, Fault> {
+    let dir = vectors::spec().join("vectors");
+    match what {
+        Vectors::Make => {
+            println!("{} files in {}", vectors::make(&dir)?, dir.display());
+            Ok(Vec::new())
+        }
+        Vectors::Check => {
+            let mut wrong = vectors::differences(&dir)?;
+            wrong.extend(vectors::failures(&dir)?);
+            Ok(wrong)
+        }
+    }
+}
+
+fn requirements() -> Result<Vec<String>, Fault> {
+    let spec = vectors::spec();
+    let report = requirements::check(&spec, &spec.join(".."))?;
+    println!(
+        "{} requirements, {} named by tests",
+        report.stated.len(),
+        report.covered.len()
+    );
+    Ok(report.faults)
+}
+
+fn cddl(tool: Option<PathBuf>) -> Result<Vec<String>, Fault> {
+    let items = vectors::cddl::items(&vectors::spec().join("vectors"))?;
+    let mut wrong = vectors::cddl::by_crate(&items)?;
+    let tool = tool.unwrap_or_else(vectors::cddl::tool);
+    wrong.extend(vectors::cddl::by_tool(&tool, &items)?);
+    println!("{} items checked", items.len());
+    Ok(wrong)
+}
+
+fn figures(runs: usize, seconds: u32) -> ExitCode {
+    let program = std::env::current_exe();
+    let runtime = tokio::runtime::Runtime::new();
+    let printed = match (program, runtime) {
+        (Ok(program), Ok(runtime)) => runtime.block_on(bench::print(&program, runs, seconds)),
+        (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
+    };
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("suora-interop: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

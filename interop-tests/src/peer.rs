@@ -1,1 +1,396 @@
-//! Drives a node or relay.
+//! DOOR: drives real processes: an agency made by the relay's own commands, its relay, and
+//! nodes spoken to by JSON lines. Every wait has a deadline; every process ends with its
+//! handle.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "door: free ports for real processes"
+)]
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use suora_node::intent::Intent;
+use suora_node::remote::client::Client;
+use suora_protocol::documents::{self, Credential, DeskId, Role, Signed};
+use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::time::Timestamp;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// What went wrong, with the last lines of the process's log.
+pub type Failure = String;
+
+/// How long a process may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+
+/// The desk that every agency here has.
+pub const DESK: &str = "advice";
+
+/// An agency on loopback, in a folder that goes with it.
+#[derive(Debug)]
+pub struct Agency {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+    /// Port of the control plane.
+    pub control: u16,
+    /// Port of the public pages.
+    pub http: u16,
+    /// Port of the metrics.
+    pub metrics: u16,
+}
+
+/// A port that is free for UDP and TCP now.
+pub fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a TCP port");
+        let port = tcp.local_addr().expect("its number").port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Agency {
+    /// Makes an agency with one desk, by `program relay init`.
+    pub async fn new(program: &Path) -> Result<Self, Failure> {
+        Self::with_desks(program, &[DESK]).await
+    }
+
+    /// Makes an agency with these desks.
+    pub async fn with_desks(program: &Path, desks: &[&str]) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let agency = Self {
+            dir,
+            program: program.into(),
+            control: free_port(),
+            http: free_port(),
+            metrics: free_port(),
+        };
+        let mut arguments = vec![
+            "init".to_string(),
+            agency.dir().display().to_string(),
+            "--domain".into(),
+            "agency.invalid".into(),
+            "--host".into(),
+            "127.0.0.1".into(),
+        ];
+        for (option, port) in [
+            ("--control-port", agency.control),
+            ("--http-port", agency.http),
+            ("--metrics-port", agency.metrics),
+        ] {
+            arguments.extend([option.into(), port.to_string()]);
+        }
+        for desk in desks {
+            arguments.extend(["--desk".into(), (*desk).into()]);
+        }
+        agency.relay_command(&arguments).await?;
+        Ok(agency)
+    }
+
+    /// The folder of the agency.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().join("agency")
+    }
+
+    /// A path beside the agency's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The signed descriptor.
+    pub fn descriptor(&self) -> PathBuf {
+        self.dir().join("relay/descriptor.cose")
+    }
+
+    async fn relay_command(&self, arguments: &[String]) -> Result<(), Failure> {
+        let output = Command::new(&self.program)
+            .arg("relay")
+            .arg("--")
+            .args(arguments)
+            .output()
+            .await
+            .map_err(|error| error.to_string())?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(format!(
+                "{arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ))
+        }
+    }
+
+    /// A new officer's key file and its credential for `desks`, by `issue officer`.
+    pub async fn officer(&self, name: &str, desks: &[&str]) -> Result<(PathBuf, PathBuf), Failure> {
+        let (key, peer) = self.key(name)?;
+        let credential = self.file(&format!("{name}.credential"));
+        let mut arguments = vec![
+            "issue".to_string(),
+            "officer".into(),
+            "--issuing".into(),
+            self.dir().join("issuing").display().to_string(),
+            "--descriptor".into(),
+            self.descriptor().display().to_string(),
+            "--peer".into(),
+            peer.to_text(),
+            "--name".into(),
+            name.into(),
+            "--out".into(),
+            credential.display().to_string(),
+        ];
+        for desk in desks {
+            arguments.extend(["--desk".into(), (*desk).into()]);
+        }
+        self.relay_command(&arguments).await?;
+        Ok((key, credential))
+    }
+
+    /// A new key file, and the peer id of its node key.
+    pub fn key(&self, name: &str) -> Result<(PathBuf, PeerId), Failure> {
+        let path = self.file(&format!("{name}.key"));
+        let seed = suora_node::keys::create(&path).map_err(|fault| fault.to_string())?;
+        Ok((path, seed.node_key().peer_id()))
+    }
+
+    /// A credential whose fields a test chose, signed with the agency's issuing key.
+    pub fn credential(
+        &self,
+        name: &str,
+        peer: PeerId,
+        desk: &str,
+        (not_before, not_after): (Timestamp, Timestamp),
+    ) -> Result<PathBuf, Failure> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let key: Key = suora_relay::keys::load(&self.dir().join("issuing/issuing.key"))
+            .map_err(|fault| text(&fault))?;
+        let bytes = std::fs::read(self.descriptor()).map_err(|error| text(&error))?;
+        let descriptor = documents::chain::descriptor_as_given(
+            &Signed::from_bytes(bytes).map_err(|fault| text(&fault))?,
+            suora_node::clock::Clock::start().now().utc,
+        )
+        .map_err(|fault| text(&fault))?;
+        let listed = descriptor
+            .keys
+            .iter()
+            .find(|listed| listed.key == key.peer_id())
+            .ok_or("the issuing key is not in the descriptor")?;
+        let credential = Credential {
+            agency: descriptor.agency,
+            peer,
+            role: Role::Officer,
+            desks: vec![DeskId::new(desk).map_err(|fault| text(&fault))?],
+            name: name.into(),
+            key: listed.id.clone(),
+            issued_at: not_before,
+            not_before,
+            not_after,
+        };
+        let signed = documents::sign(&credential, &key).map_err(|fault| text(&fault))?;
+        let path = self.file(&format!("{name}.credential"));
+        std::fs::write(&path, signed.bytes()).map_err(|error| text(&error))?;
+        Ok(path)
+    }
+
+    /// Starts the relay, with faults, and waits until it says that it is ready.
+    pub async fn serve(&self, faults: &[&str]) -> Result<Process, Failure> {
+        let mut command = Command::new(&self.program);
+        command.arg("relay");
+        for fault in faults {
+            command.args(["--fault", fault]);
+        }
+        command
+            .args(["--", "serve"])
+            .arg(self.dir().join("relay"))
+            .stdout(Stdio::piped());
+        let mut process = Process::start(command, &self.file("relay.log"))?;
+        let stdout = process.child.stdout.take().ok_or("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with("ready") {
+                    return true;
+                }
+            }
+            false
+        };
+        match tokio::time::timeout(READY, ready).await {
+            Ok(true) => Ok(process),
+            _ => Err(format!("the relay is not ready: {}", process.log())),
+        }
+    }
+
+    /// Starts a node: `role` is `call` or `officer`; the common arguments are added.
+    pub async fn node(
+        &self,
+        name: &str,
+        role: &str,
+        key: &Path,
+        faults: &[&str],
+        arguments: &[&str],
+    ) -> Result<Peer, Failure> {
+        let control = self.file(&format!("{name}.sock"));
+        let report = self.file(&format!("{name}.json"));
+        let mut command = Command::new(&self.program);
+        command.arg("node");
+        for fault in faults {
+            command.args(["--fault", fault]);
+        }
+        command
+            .args(["--", role, "--loopback", "--listen", "127.0.0.1:0"])
+            .args(["--agency".as_ref(), self.descriptor().as_os_str()])
+            .args(["--key".as_ref(), key.as_os_str()])
+            .args(["--control".as_ref(), control.as_os_str()])
+            .args(["--report".as_ref(), report.as_os_str()])
+            .args(arguments)
+            .stdout(Stdio::null());
+        if !arguments.contains(&"--desk") {
+            command.args(["--desk", DESK]);
+        }
+        let process = Process::start(command, &self.file(&format!("{name}.log")))?;
+        Peer::connect(name, process, &control, report).await
+    }
+}
+
+/// A process that ends with this handle; its standard error is a file.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(mut command: Command, log: &Path) -> Result<Self, Failure> {
+        let file = std::fs::File::create(log).map_err(|error| error.to_string())?;
+        let child = command
+            .stdin(Stdio::null())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            child,
+            log: log.into(),
+        })
+    }
+
+    /// What it said on standard error, the last 2000 bytes.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let start = text.len().saturating_sub(2_000);
+        let start = (start..text.len())
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
+        text[start..].to_string()
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().await.map_err(|error| error.to_string())
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) -> Result<(), Failure> {
+        let id = self.child.id().ok_or("it has ended")?;
+        let id = i32::try_from(id).map_err(|error| error.to_string())?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(id),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .map_err(|error| error.to_string())
+    }
+
+    /// Waits for its end.
+    pub async fn exit(&mut self, within: Duration) -> Result<ExitStatus, Failure> {
+        match tokio::time::timeout(within, self.child.wait()).await {
+            Ok(status) => status.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it did not end within {within:?}: {}", self.log())),
+        }
+    }
+}
+
+/// A node, spoken to by JSON lines.
+#[derive(Debug)]
+pub struct Peer {
+    /// For messages of tests.
+    pub name: String,
+    /// Its process.
+    pub process: Process,
+    client: Client,
+    report: PathBuf,
+    /// All views so far.
+    pub seen: Vec<Value>,
+}
+
+impl Peer {
+    async fn connect(
+        name: &str,
+        mut process: Process,
+        control: &Path,
+        report: PathBuf,
+    ) -> Result<Self, Failure> {
+        let client = tokio::select! {
+            client = Client::connect(control, READY) => client.map_err(|fault| fault.to_string()),
+            status = process.child.wait() => Err(format!("ended: {status:?}")),
+        };
+        Ok(Self {
+            client: client.map_err(|why| format!("{name}: {why}; {}", process.log()))?,
+            name: name.into(),
+            process,
+            report,
+            seen: Vec::new(),
+        })
+    }
+
+    /// Says an intent.
+    pub async fn say(&mut self, intent: Intent) -> Result<(), Failure> {
+        self.client
+            .say(&intent)
+            .await
+            .map_err(|fault| format!("{}: {fault}", self.name))
+    }
+
+    /// The next view that fits. Those before it are in [`Peer::seen`].
+    pub async fn until(
+        &mut self,
+        what: &str,
+        within: Duration,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failure> {
+        let seen = &mut self.seen;
+        let found = self
+            .client
+            .until(what, within, |view| {
+                seen.push(view.clone());
+                fits(view)
+            })
+            .await;
+        found.map_err(|fault| {
+            let last: Vec<_> = self.seen.iter().rev().take(5).collect();
+            format!(
+                "{}: {fault}; last views {last:?}; {}",
+                self.name,
+                self.process.log()
+            )
+        })
+    }
+
+    /// Waits until the session is at this stage.
+    pub async fn stage(&mut self, stage: &str, within: Duration) -> Result<Value, Failure> {
+        self.until(stage, within, |view| {
+            view["view"] == "session" && view["stage"] == stage
+        })
+        .await
+    }
+
+    /// The call report that the node wrote.
+    pub fn report(&self) -> Result<Value, Failure> {
+        let text = std::fs::read_to_string(&self.report).map_err(|error| {
+            format!("{}: no report: {error}; {}", self.name, self.process.log())
+        })?;
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    }
+}

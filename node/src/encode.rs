@@ -1,1 +1,143 @@
-//! Encoders.
+//! DOOR: the encoders, each on a thread of its own.
+
+pub mod h264;
+pub mod opus;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use suora_protocol::fault::Fault;
+use suora_protocol::media::jitter::FRAME;
+use suora_protocol::media::{EncodedFrame, Kind};
+
+use crate::capture::{Picture, Sound};
+use crate::worker::{Mailbox, Slot, Worker};
+
+/// What the session asks of the video encoder while it runs.
+#[derive(Debug)]
+pub struct Control {
+    target: AtomicU32,
+    keyframe: AtomicBool,
+}
+
+impl Control {
+    /// The least target, in bits a second.
+    pub const TARGET_MIN: u32 = 30_000;
+
+    /// A control with a first target in bits a second.
+    pub fn new(bits_per_second: u32) -> Self {
+        Self {
+            target: AtomicU32::new(bits_per_second),
+            keyframe: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on so many bits a second, at least [`Self::TARGET_MIN`].
+    pub fn set_target(&self, bits_per_second: u32) {
+        self.target.store(bits_per_second, Ordering::Relaxed);
+    }
+
+    /// The target in bits a second.
+    pub fn target(&self) -> u32 {
+        self.target.load(Ordering::Relaxed).max(Self::TARGET_MIN)
+    }
+
+    /// The next picture is to be a keyframe.
+    pub fn keyframe(&self) {
+        self.keyframe.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a keyframe was asked for since the last one.
+    fn take_keyframe(&self) -> bool {
+        self.keyframe.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Encodes pictures as H.264 constrained baseline, one slice a picture. Ends when the slot
+/// is closed.
+pub fn video(
+    pictures: Slot<Picture>,
+    control: Arc<Control>,
+    fps: u32,
+    mut out: impl FnMut(EncodedFrame) + Send + 'static,
+) -> Result<Worker, Fault> {
+    let mut encoder = h264::Encoder::new(fps);
+    Worker::start("video encoder", move |stop| {
+        while let Some(picture) = pictures.wait() {
+            if stop.is_set() {
+                return;
+            }
+            if let Some(frame) = encoder.encode(&picture, &control) {
+                out(frame);
+            }
+        }
+    })
+}
+
+/// Encodes sound as Opus: 32 kbit/s, tuned for speech, in-band FEC. Ends with the mailbox.
+pub fn audio(
+    mut sounds: Mailbox<Sound>,
+    mut out: impl FnMut(EncodedFrame) + Send + 'static,
+) -> Result<Worker, Fault> {
+    let mut encoder = opus::Encoder::new()?;
+    Worker::start("sound encoder", move |stop| {
+        while let Some(sound) = sounds.wait() {
+            if stop.is_set() {
+                return;
+            }
+            if let Some(data) = encoder.encode(&sound.samples) {
+                out(EncodedFrame {
+                    kind: Kind::Audio,
+                    captured: sound.captured,
+                    data: data.into(),
+                    keyframe: true,
+                    width: 0,
+                    height: 0,
+                    duration: FRAME,
+                });
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use suora_protocol::limits::SOUND_FRAME;
+    use suora_protocol::time::Timestamp;
+
+    use super::*;
+    use crate::worker::mailbox;
+
+    #[test]
+    fn sound_goes_through_its_thread_in_order() {
+        let (post, sounds) = mailbox(8);
+        let (encoded, mut frames) = mailbox(8);
+        let worker = audio(sounds, move |frame| {
+            assert!(encoded.post(frame).is_ok());
+        })
+        .unwrap();
+        for n in 0..5 {
+            let captured = Timestamp::from_millis(20 * n);
+            let samples = vec![0; SOUND_FRAME];
+            post.post(Sound { captured, samples }).unwrap();
+        }
+        drop(post);
+        let mut times = Vec::new();
+        while let Some(frame) = frames.wait() {
+            assert_eq!((frame.kind, frame.duration), (Kind::Audio, FRAME));
+            times.push(frame.captured.as_millis());
+        }
+        drop(worker);
+        assert_eq!(times, [0, 20, 40, 60, 80]);
+    }
+
+    #[test]
+    fn the_target_has_a_floor() {
+        let control = Control::new(0);
+        assert_eq!(control.target(), Control::TARGET_MIN);
+        control.set_target(500_000);
+        assert_eq!(control.target(), 500_000);
+        control.keyframe();
+        assert!(control.take_keyframe() && !control.take_keyframe());
+    }
+}

@@ -31,8 +31,6 @@ use crate::report::{Path, Security};
 
 /// The exporter's label (`spec/setup.md`, section 5).
 const EXPORTER: &[u8] = b"EXPORTER-suora-1";
-/// Streams of pictures that the other end may have open.
-const PICTURE_STREAMS: u32 = 32;
 
 /// A connection whose handshake stands, and what the engine is told of it.
 #[derive(Debug)]
@@ -44,6 +42,7 @@ pub struct Connected {
 }
 
 type Answer = oneshot::Sender<Result<Connected, Fault>>;
+type Shared = Arc<Mutex<Certificate>>;
 type Expecting = Arc<Mutex<BTreeMap<Dcid, (Expected, Answer)>>>;
 
 /// The media endpoint of a node.
@@ -51,7 +50,7 @@ type Expecting = Arc<Mutex<BTreeMap<Dcid, (Expected, Answer)>>>;
 pub struct Endpoint {
     quinn: quinn::Endpoint,
     socket: Arc<Socket>,
-    fingerprint: Hash,
+    certificate: Shared,
     expecting: Expecting,
     loopback: bool,
     faults: Faults,
@@ -65,6 +64,10 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
     /// Whether loopback addresses may be listed and dialled.
     pub loopback: bool,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn internal(error: impl std::fmt::Display) -> Fault {
@@ -86,9 +89,9 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(PICTURE_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(limits::UNI_STREAMS_MAX))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
-            u32::try_from(limits::SILENCE.as_millis()).unwrap_or(10_000),
+            u32::try_from(limits::IDLE.as_millis()).unwrap_or(90_000),
         ))))
         .keep_alive_interval(Some(limits::KEEP_ALIVE))
         .initial_rtt(Duration::from_millis(100))
@@ -107,27 +110,29 @@ impl Endpoint {
     /// Listens, with a fresh certificate.
     pub fn new(listen: &Listen, faults: Faults) -> Result<Self, Fault> {
         let certificate = Certificate::generate()?;
-        let fingerprint = certificate.fingerprint();
         let socket = Socket::bind(&listen.addresses)?;
+        let mut config = EndpointConfig::default();
+        // the first bits tell QUIC from STUN on one socket (RFC 9443)
+        config.grease_quic_bit(false);
         let quinn = quinn::Endpoint::new_with_abstract_socket(
-            EndpointConfig::default(),
+            config,
             Some(server_config(&certificate, faults, false)?),
             socket.clone(),
             Arc::new(quinn::TokioRuntime),
         )
         .map_err(internal)?;
-        let expecting = Expecting::default();
+        let (expecting, certificate) = (Expecting::default(), Arc::new(Mutex::new(certificate)));
         let accepting = tokio::spawn(accept(
             quinn.clone(),
             socket.clone(),
             expecting.clone(),
-            certificate,
+            certificate.clone(),
             faults,
         ));
         Ok(Self {
             quinn,
             socket,
-            fingerprint,
+            certificate,
             expecting,
             loopback: listen.loopback,
             faults,
@@ -136,8 +141,14 @@ impl Endpoint {
     }
 
     /// SHA-256 of our certificate.
-    pub const fn fingerprint(&self) -> Hash {
-        self.fingerprint
+    pub fn fingerprint(&self) -> Hash {
+        lock(&self.certificate).fingerprint()
+    }
+
+    /// A new certificate from now on: only while no guest is expected under the old one.
+    pub fn renew(&self) -> Result<(), Fault> {
+        *lock(&self.certificate) = Certificate::generate()?;
+        Ok(())
     }
 
     /// Where we can be reached directly.
@@ -149,10 +160,7 @@ impl Endpoint {
     pub fn expect(&self, expected: Expected) -> oneshot::Receiver<Result<Connected, Fault>> {
         let (answer, receiver) = oneshot::channel();
         self.socket.expect(expected.session, expected.dcid);
-        self.expecting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(expected.dcid, (expected, answer));
+        lock(&self.expecting).insert(expected.dcid, (expected, answer));
         receiver
     }
 
@@ -161,10 +169,11 @@ impl Endpoint {
         let (answer, receiver) = oneshot::channel();
         let connecting = self.connect(dial);
         let (socket, session, invite) = (self.socket.clone(), dial.session, dial.invite);
+        let fingerprint = dial.fingerprint;
         tokio::spawn(async move {
             let result = match connecting {
                 Ok(connecting) => match connecting.await {
-                    Ok(connection) => connected(connection, &socket, session, &invite),
+                    Ok(connection) => connected(connection, &socket, session, &invite, fingerprint),
                     Err(error) => Err(handshake_fault(&error)),
                 },
                 Err(fault) => Err(fault),
@@ -187,10 +196,7 @@ impl Endpoint {
 
     /// The session is over, or its guest no longer expected.
     pub fn forget(&self, session: SessionId) {
-        self.expecting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, (expected, _)| expected.session != session);
+        lock(&self.expecting).retain(|_, (expected, _)| expected.session != session);
         self.socket.forget(session);
     }
 
@@ -241,30 +247,34 @@ async fn accept(
     quinn: quinn::Endpoint,
     socket: Arc<Socket>,
     expecting: Expecting,
-    certificate: Certificate,
+    certificate: Shared,
     faults: Faults,
 ) {
     while let Some(incoming) = quinn.accept().await {
         let dcid: Option<[u8; 20]> = incoming.orig_dst_cid().as_ref().try_into().ok();
-        let taken = dcid.and_then(|dcid| {
-            expecting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&Dcid::from_bytes(dcid))
-        });
+        let taken = dcid.and_then(|dcid| lock(&expecting).remove(&Dcid::from_bytes(dcid)));
         let Some((expected, answer)) = taken else {
             incoming.ignore();
             continue;
         };
-        let accepted = server_config(&certificate, faults, expected.require_pq)
-            .and_then(|config| incoming.accept_with(Arc::new(config)).map_err(internal));
+        let (config, fingerprint) = {
+            let certificate = lock(&certificate);
+            let config = server_config(&certificate, faults, expected.require_pq);
+            (config, certificate.fingerprint())
+        };
+        let accepted =
+            config.and_then(|config| incoming.accept_with(Arc::new(config)).map_err(internal));
         let socket = socket.clone();
         tokio::spawn(async move {
             let result = match accepted {
                 Ok(connecting) => match connecting.await {
-                    Ok(connection) => {
-                        connected(connection, &socket, expected.session, &expected.invite)
-                    }
+                    Ok(connection) => connected(
+                        connection,
+                        &socket,
+                        expected.session,
+                        &expected.invite,
+                        fingerprint,
+                    ),
                     Err(error) => Err(handshake_fault(&error)),
                 },
                 Err(fault) => Err(fault),
@@ -274,12 +284,14 @@ async fn accept(
     }
 }
 
-/// Reads what TLS negotiated.
+/// Reads what TLS negotiated; `fingerprint` is of the host's certificate, which a guest's
+/// verifier has held against the other end's.
 fn connected(
     connection: Connection,
     socket: &Socket,
     session: SessionId,
     invite: &Hash,
+    fingerprint: Hash,
 ) -> Result<Connected, Fault> {
     socket.completed(session);
     let mut binding = [0; 32];
@@ -299,7 +311,7 @@ fn connected(
     let security = Security {
         tls: "1.3",
         key_exchange,
-        fingerprint: String::new(),
+        fingerprint: fingerprint.to_hex(),
     };
     let path = path(socket, session, connection.rtt())
         .ok_or_else(|| internal("a connection without path"))?;

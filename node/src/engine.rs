@@ -4,6 +4,7 @@
 
 pub mod contact;
 pub mod desk;
+mod intents;
 pub mod ports;
 pub mod sessions;
 pub mod trust;
@@ -19,7 +20,6 @@ use suora_protocol::identity::{Draw, Key, Seed};
 use suora_protocol::limits;
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::guest::Media;
-use suora_protocol::wire::officer::Status;
 use suora_protocol::wire::{citizen, officer};
 
 use self::contact::Contact;
@@ -27,7 +27,6 @@ use self::desk::Attendance;
 use self::ports::{Input, LinkCommand, LinkEvent, Local, Output, SessionCommand, SessionEvent};
 use self::sessions::Session;
 use self::trust::Trust;
-use crate::intent::Intent;
 use crate::report::{Outcome, Timing};
 use crate::view::{Stage, View};
 
@@ -48,6 +47,16 @@ pub enum Role {
         /// Serves on after a consultation.
         stay: bool,
     },
+}
+
+impl Role {
+    /// `citizen` or `officer`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Citizen { .. } => "citizen",
+            Self::Officer { .. } => "officer",
+        }
+    }
 }
 
 /// What the engine begins with.
@@ -138,11 +147,8 @@ impl Engine {
         self.trust.descriptor()
     }
 
-    fn role(&self) -> &'static str {
-        match self.side {
-            Side::Citizen(_) => "citizen",
-            Side::Officer(_) => "officer",
-        }
+    const fn role(&self) -> &'static str {
+        self.settings.role.name()
     }
 
     fn begin(&mut self, now: Now) {
@@ -232,73 +238,6 @@ impl Engine {
             key,
             officer,
         }));
-        Ok(())
-    }
-
-    fn intent(&mut self, now: Now, intent: Intent) -> Result<(), Fault> {
-        match intent {
-            Intent::Join => {
-                self.begin(now);
-                Ok(())
-            }
-            Intent::Leave | Intent::Quit if self.session.is_none() => {
-                self.leave(now);
-                Ok(())
-            }
-            Intent::HangUp | Intent::Leave | Intent::Quit => {
-                if intent == Intent::Quit {
-                    self.stop_serving();
-                }
-                if let Some(session) = &mut self.session {
-                    let code = if session.phase() == Phase::Accepted {
-                        Code::Ended
-                    } else {
-                        Code::Cancelled
-                    };
-                    session.talk().bye(code);
-                }
-                Ok(())
-            }
-            Intent::Accept => self.accept(now),
-            Intent::Decline => {
-                self.decline(Code::Declined);
-                Ok(())
-            }
-            Intent::Status { status } => {
-                self.set_status(status);
-                Ok(())
-            }
-            Intent::Chat { text } => {
-                let session = self.session.as_mut().ok_or_else(|| {
-                    Fault::new(Code::ProtocolViolation).with("nobody is there yet")
-                })?;
-                session.talk().chat(now, text.clone())?;
-                session.facts.chat.sent += 1;
-                self.out
-                    .push_back(Output::View(View::Chat { from: "me", text }));
-                Ok(())
-            }
-            Intent::Mute { on } => self.set_media(Media {
-                audio: !on,
-                ..self.media
-            }),
-            Intent::Camera { on } => self.set_media(Media {
-                video: on,
-                ..self.media
-            }),
-        }
-    }
-
-    fn set_media(&mut self, media: Media) -> Result<(), Fault> {
-        self.media = media;
-        if let Some(session) = &mut self.session {
-            session.talk().media(media)?;
-            let command = SessionCommand::Media {
-                audio: media.audio,
-                video: media.video,
-            };
-            self.out.push_back(Output::Session(session.id, command));
-        }
         Ok(())
     }
 
@@ -419,6 +358,8 @@ impl Engine {
                     .push_back(Output::Session(id, SessionCommand::Send(bytes))),
                 Out::Verified => {
                     session.verified(now);
+                    // muted before anyone was there: say so now; encoding it cannot fail
+                    let _ = session.talk().media(self.media);
                     let view = session.view(Stage::Warm);
                     self.out.push_back(Output::View(view));
                     self.proven(now);
@@ -442,9 +383,12 @@ impl Engine {
                     self.out
                         .push_back(Output::View(View::Chat { from: "peer", text }));
                 }
-                Out::Media(Media { audio, video }) => self
-                    .out
-                    .push_back(Output::View(View::PeerMedia { audio, video })),
+                Out::Media(Media { audio, video }) => {
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::PeerMedia { video }));
+                    self.out
+                        .push_back(Output::View(View::PeerMedia { audio, video }));
+                }
                 Out::Clock {
                     offset,
                     uncertainty,
@@ -469,7 +413,7 @@ impl Engine {
         }
     }
 
-    /// The session's door is closed: report, then wait again, serve on, or end.
+    /// The session's door is closed: is the contact over?
     fn finish_session(&mut self, now: Now) {
         if !self.session.as_ref().is_some_and(|session| session.closed) {
             return;
@@ -477,29 +421,44 @@ impl Engine {
         let Some(session) = self.session.take() else {
             return;
         };
+        self.forget(&session);
+        let accepted = session.facts.accepted.is_some();
+        let ending = session.ending();
+        if self.contact_over(&session, &ending, accepted) {
+            self.conclude(now, &session);
+        }
+    }
+
+    /// Before the next match: a session that has ended and whose door is still closing is let go.
+    /// Without an accept the door has nothing more to tell.
+    fn let_go(&mut self, now: Now) {
+        let ended = |session: &mut Session| {
+            session.phase() == Phase::Ended && session.facts.accepted.is_none()
+        };
+        if let Some(session) = self.session.take_if(ended) {
+            self.forget(&session);
+            if session.ending().code.is_refusal() {
+                self.conclude(now, &session);
+            }
+        }
+    }
+
+    fn forget(&mut self, session: &Session) {
         self.hang_up_at = None;
         self.out.push_back(Output::Forget(session.id));
         self.out.push_back(Output::View(session.view(Stage::Idle)));
-        let accepted = session.facts.accepted.is_some();
-        let ending = session
-            .facts
-            .ending
-            .clone()
-            .unwrap_or_else(|| Fault::new(Code::Internal));
-        let over = self.contact_over(&session, &ending, accepted);
-        if over {
-            let report = session.report(self.role(), self.timing, self.button);
-            match report.outcome {
-                Outcome::Completed => self.completed += 1,
-                _ => self.failed += 1,
-            }
-            self.out.push_back(Output::View(View::Report {
-                report: Box::new(report.clone()),
-            }));
-            self.out.push_back(Output::Report(Box::new(report)));
-            if !self.serves_on() {
-                self.finish(now);
-            }
+    }
+
+    /// The consultation is over: report, then serve on, or end.
+    fn conclude(&mut self, now: Now, session: &Session) {
+        let report = session.report(self.role(), self.timing, self.button);
+        match report.outcome {
+            Outcome::Completed => self.completed += 1,
+            _ => self.failed += 1,
+        }
+        self.out.push_back(Output::Report(Box::new(report)));
+        if !self.serves_on() {
+            self.finish(now);
         }
     }
 
@@ -508,9 +467,6 @@ impl Engine {
         self.show_fault(&fault);
         let report = sessions::failed(self.role(), &fault, self.timing);
         self.failed += 1;
-        self.out.push_back(Output::View(View::Report {
-            report: Box::new(report.clone()),
-        }));
         self.out.push_back(Output::Report(Box::new(report)));
         self.finish(now);
     }
@@ -553,12 +509,5 @@ impl Engine {
             security: None,
             path: None,
         }));
-    }
-
-    fn set_status(&mut self, status: Status) {
-        if let Side::Officer(attendance) = &mut self.side {
-            let message = attendance.officer.set_status(status);
-            self.say_officer(message);
-        }
     }
 }

@@ -1,3 +1,7 @@
 //! The `suora` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    suora_node::command::main(suora_node::Faults::default())
+}

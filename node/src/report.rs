@@ -240,3 +240,120 @@ pub struct Report {
     /// Largest resident memory of this process.
     pub max_rss_bytes: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// All keys of a report, as paths.
+    fn keys(value: &Value, at: &str, out: &mut Vec<String>) {
+        match value.as_object() {
+            Some(object) => {
+                for (key, value) in object {
+                    keys(value, &format!("{at}{key}."), out);
+                }
+            }
+            None => out.push(at.trim_end_matches('.').into()),
+        }
+    }
+
+    fn report() -> Report {
+        Report {
+            role: "citizen",
+            outcome: Outcome::Failed,
+            error: None,
+            peer: None,
+            path: None,
+            security: None,
+            clock: Clock::default(),
+            timing_ms: Timing::default(),
+            video: Video::default(),
+            audio: Audio::default(),
+            chat: Chat::default(),
+            wire: Wire::default(),
+            cpu_seconds: None,
+            max_rss_bytes: None,
+        }
+    }
+
+    /// The keys of the table in `spec/consultation.md`, section 6.
+    fn table() -> Vec<String> {
+        let chapter = include_str!("../../spec/consultation.md");
+        let mut keys = Vec::new();
+        for line in chapter.lines() {
+            let Some((_, rest)) = line.split_once("| `") else {
+                continue;
+            };
+            let names = rest.split(" | ").next().unwrap_or_default();
+            let mut first = String::new();
+            for name in names.split("`, `") {
+                let name = name.trim_matches('`').to_string();
+                if let Some(last) = name.strip_prefix('.') {
+                    let front = first.rsplit_once('.').map_or("", |(front, _)| front);
+                    keys.push(format!("{front}.{last}"));
+                } else {
+                    first.clone_from(&name);
+                    keys.push(name);
+                }
+            }
+        }
+        // an object's own row says when it is null
+        let inner = keys.clone();
+        keys.retain(|key| {
+            !inner
+                .iter()
+                .any(|other| other.starts_with(&format!("{key}.")))
+        });
+        keys.sort();
+        keys
+    }
+
+    // covers: SUORA-CON-009
+    #[test]
+    fn a_report_has_the_keys_of_its_contract_and_null_for_what_was_not_measured() {
+        let nothing = serde_json::to_value(report()).unwrap();
+        for key in [
+            "error",
+            "peer",
+            "path",
+            "security",
+            "cpu_seconds",
+            "max_rss_bytes",
+        ] {
+            assert_eq!(nothing.get(key), Some(&Value::Null), "{key}");
+        }
+        assert!(nothing["clock"]["offset_ms"].is_null());
+        assert!(nothing["timing_ms"]["accept_to_first_frame"].is_null());
+        assert!(nothing["video"]["received"]["latency_ms"]["p95"].is_null());
+        let whole = Report {
+            error: Some(Error {
+                code: Code::Timeout,
+                message: None,
+            }),
+            peer: Some(Peer {
+                peer_id: String::new(),
+                verified_as: None,
+            }),
+            path: Some(Path {
+                kind: "direct",
+                transport: "udp",
+                local: None,
+                remote: None,
+                relay: None,
+                rtt_ms: None,
+            }),
+            security: Some(Security {
+                tls: "1.3",
+                key_exchange: String::new(),
+                fingerprint: String::new(),
+            }),
+            ..report()
+        };
+        let mut found = Vec::new();
+        keys(&serde_json::to_value(whole).unwrap(), "", &mut found);
+        found.sort();
+        assert_eq!(found, table());
+    }
+}

@@ -1,1 +1,388 @@
-//! The only loop.
+//! The only loop of a node: it drains the pure engine and feeds the doors. Priorities:
+//! 1. the person's wish to stop, 2. intents, 3. the control link, 4. sessions, 5. the
+//! descriptor, 6. time. Sound and picture never pass through here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use suora_protocol::documents::SessionId;
+use suora_protocol::fault::{Code, Fault};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+
+use crate::capture::{self, Source};
+use crate::clock::Clock;
+use crate::config::{Config, Reports};
+use crate::endpoint::{Connected, Endpoint};
+use crate::engine::ports::{
+    Fetched, Input, LinkCommand, Local, Output, SessionCommand, SessionEvent,
+};
+use crate::engine::{Engine, Settings};
+use crate::fetch::{self, Agency};
+use crate::intent::Intent;
+use crate::link::Link;
+use crate::play::Sink;
+use crate::remote::{self, Remote};
+use crate::report::Report;
+use crate::session::fanout::Studio;
+use crate::session::{self, Setup};
+use crate::view::View;
+use crate::worker::{Mailbox, Post, mailbox};
+use crate::{Faults, keys, link};
+
+/// Events of sessions that the loop has not yet taken.
+const EVENTS: usize = 256;
+/// Intents that the loop has not yet taken.
+const INTENTS: usize = 16;
+/// How often the engine hears that time passed.
+const TICK: Duration = Duration::from_millis(250);
+/// The age at which a certificate is replaced, once nobody is expected under it.
+const CERTIFICATE_AGE: Duration = Duration::from_secs(86_400 - 600);
+/// How long the link may take to say its last words.
+const GOODBYE: Duration = Duration::from_millis(1_500);
+
+/// A running session: how to speak to it, and the capture that feeds it.
+struct Running {
+    commands: Post<SessionCommand>,
+    studio: Studio,
+}
+
+struct Node {
+    clock: Clock,
+    faults: Faults,
+    config: Doors,
+    source: Source,
+    engine: Engine,
+    endpoint: Endpoint,
+    link: Post<LinkCommand>,
+    events: session::Events,
+    sessions: BTreeMap<SessionId, Running>,
+    /// When the endpoint's certificate was made.
+    certified: Instant,
+    remote: Option<Remote>,
+    fetched: Option<oneshot::Receiver<Result<Fetched, Fault>>>,
+    consultations: u32,
+    reports: u32,
+}
+
+/// What of the configuration the doors need.
+struct Doors {
+    role: &'static str,
+    agency: Agency,
+    fps: u32,
+    bitrate: u32,
+    record: Option<PathBuf>,
+    reports: Option<Reports>,
+}
+
+/// Where a person's intents come from, besides the control socket.
+pub fn intents() -> (Post<Intent>, Mailbox<Intent>) {
+    mailbox(INTENTS)
+}
+
+/// Runs a node until its work is done; what a person should see goes to `show`. Returns the
+/// exit status: 0 only when consultations were completed and none failed.
+pub async fn run(
+    config: Config,
+    (intent, mut intents): (Post<Intent>, Mailbox<Intent>),
+    faults: Faults,
+    mut show: impl FnMut(&View),
+) -> Result<u8, Fault> {
+    let clock = Clock::start();
+    let source = capture::open(&config.capture)?;
+    if let Some(dir) = &config.record {
+        make_dir(dir)?;
+    }
+    let remote = config
+        .control
+        .as_deref()
+        .map(|path| remote::listen(path, intent))
+        .transpose()?;
+    let endpoint = Endpoint::new(&config.listen, faults)?;
+    let role = config.role.name();
+    let settings = Settings {
+        role: config.role,
+        seed: config.seed,
+        desk: config.desk,
+        talk: config.talk,
+    };
+    let (events, mut heard) = mailbox(EVENTS);
+    let Link {
+        commands: link,
+        events: mut link_events,
+    } = link::start(keys::draw()?, clock);
+    let mut node = Node {
+        engine: Engine::new(settings, keys::draw()?, clock.now()),
+        clock,
+        faults,
+        config: Doors {
+            role,
+            agency: config.agency,
+            fps: config.capture.fps,
+            bitrate: config.bitrate,
+            record: config.record,
+            reports: config.reports,
+        },
+        source,
+        endpoint,
+        link,
+        events,
+        sessions: BTreeMap::new(),
+        certified: clock.now().mono,
+        remote,
+        fetched: None,
+        consultations: 0,
+        reports: 0,
+    };
+    node.local();
+
+    let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked_to_stop = false;
+    let status = loop {
+        if let Some(status) = node.drain(&mut show) {
+            break status;
+        }
+        let input = tokio::select! {
+            biased;
+            _ = terminate.recv() => Input::Intent(Intent::Quit),
+            _ = interrupt.recv() => {
+                if std::mem::replace(&mut asked_to_stop, true) {
+                    break 130;
+                }
+                Input::Intent(Intent::Quit)
+            }
+            Some(intent) = intents.recv() => Input::Intent(intent),
+            Some(event) = link_events.recv() => Input::Link(event),
+            Some((id, event)) = heard.recv() => Input::Session(id, event),
+            fetched = fetched(&mut node.fetched) => Input::Descriptor(fetched),
+            _ = tick.tick() => {
+                node.renew()?;
+                Input::Tick
+            }
+        };
+        node.engine.handle_input(clock.now(), input);
+    };
+    // last words to the relay, then to the other end
+    let said = async { while link_events.recv().await.is_some() {} };
+    let _ = tokio::time::timeout(GOODBYE, said).await;
+    node.endpoint.close().await;
+    Ok(status)
+}
+
+/// Waits for the descriptor; for ever when none is on its way.
+async fn fetched(
+    waiting: &mut Option<oneshot::Receiver<Result<Fetched, Fault>>>,
+) -> Result<Fetched, Fault> {
+    let Some(receiver) = waiting else {
+        return std::future::pending().await;
+    };
+    let fetched = receiver
+        .await
+        .unwrap_or_else(|_| Err(Fault::new(Code::Internal).with("the fetch ended")));
+    *waiting = None;
+    fetched
+}
+
+fn make_dir(dir: &Path) -> Result<(), Fault> {
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Fault::new(Code::BadFile).with(format!("{} cannot be made: {error}", dir.display()))
+    })
+}
+
+impl Node {
+    /// Does all that the engine asks; the exit status once it has finished.
+    fn drain(&mut self, show: &mut impl FnMut(&View)) -> Option<u8> {
+        loop {
+            match self.engine.poll_output() {
+                Output::Fetch => self.fetch(),
+                Output::Link(command) => {
+                    if self.link.post(command).is_err() {
+                        tracing::warn!("the control link does not take messages");
+                    }
+                }
+                Output::Expect(expected) => {
+                    let (id, answer) = (expected.session, self.endpoint.expect(expected));
+                    self.start(id, true, answer);
+                }
+                Output::Dial(dial) => {
+                    let (id, answer) = (dial.session, self.endpoint.dial(&dial));
+                    self.start(id, false, answer);
+                }
+                Output::Forget(id) => self.forget(id),
+                Output::Session(id, command) => self.tell(id, command),
+                Output::View(view) => self.view(view, show),
+                Output::Report(report) => self.report(*report, show),
+                Output::Finished(status) => return Some(status),
+                Output::Wait(_) => return None,
+            }
+        }
+    }
+
+    /// Tells the engine what our endpoint is now.
+    fn local(&mut self) {
+        let local = Local {
+            fingerprint: self.endpoint.fingerprint(),
+            addresses: self.endpoint.addresses(),
+        };
+        self.engine
+            .handle_input(self.clock.now(), Input::Local(local));
+    }
+
+    /// A certificate lives for a day at most; a guest that is expected knows the old one.
+    fn renew(&mut self) -> Result<(), Fault> {
+        let now = self.clock.now().mono;
+        if self.sessions.is_empty()
+            && now.saturating_duration_since(self.certified) >= CERTIFICATE_AGE
+        {
+            self.endpoint.renew()?;
+            self.certified = now;
+            self.local();
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self) {
+        let (answer, receiver) = oneshot::channel();
+        let agency = self.config.agency.clone();
+        tokio::spawn(async move {
+            let _ = answer.send(fetch::fetch(&agency).await);
+        });
+        self.fetched = Some(receiver);
+    }
+
+    fn start(
+        &mut self,
+        id: SessionId,
+        host: bool,
+        connecting: oneshot::Receiver<Result<Connected, Fault>>,
+    ) {
+        if let Err(fault) = self.try_start(id, host, connecting) {
+            let closed = Input::Session(id, SessionEvent::Closed(fault));
+            self.engine.handle_input(self.clock.now(), closed);
+        }
+    }
+
+    fn try_start(
+        &mut self,
+        id: SessionId,
+        host: bool,
+        connecting: oneshot::Receiver<Result<Connected, Fault>>,
+    ) -> Result<(), Fault> {
+        let studio = Studio::start(
+            &self.source,
+            self.config.fps,
+            self.config.bitrate,
+            self.clock,
+        )?;
+        let (sink, recorder) = match &self.config.record {
+            Some(dir) => {
+                let (sink, recorder) = Sink::record(self.recording(dir), self.faults)?;
+                (sink, Some(recorder))
+            }
+            None => (Sink::none(), None),
+        };
+        let seed = keys::draw()?;
+        let number = |at: usize| {
+            let bytes = seed.get(at * 4..at * 4 + 4).and_then(|b| b.try_into().ok());
+            u32::from_be_bytes(bytes.unwrap_or_default())
+        };
+        let setup = Setup {
+            id,
+            host,
+            connecting,
+            paths: self.endpoint.paths(),
+            fanout: studio.fanout(),
+            sink,
+            recorder,
+            ssrcs: [number(0), number(1), number(2)],
+            bitrate: self.config.bitrate,
+            clock: self.clock,
+            faults: self.faults,
+        };
+        let commands = session::start(setup, self.events.clone());
+        self.sessions.insert(id, Running { commands, studio });
+        Ok(())
+    }
+
+    /// The recording of the next consultation: `citizen-saw.mp4`, `citizen-saw-2.mp4`, …
+    fn recording(&self, dir: &Path) -> PathBuf {
+        let role = self.config.role;
+        dir.join(match self.consultations + 1 {
+            1 => format!("{role}-saw.mp4"),
+            n => format!("{role}-saw-{n}.mp4"),
+        })
+    }
+
+    fn tell(&mut self, id: SessionId, command: SessionCommand) {
+        if matches!(command, SessionCommand::Open) {
+            self.consultations += 1;
+        }
+        let Some(running) = self.sessions.get(&id) else {
+            return;
+        };
+        // one that has ended says so itself
+        if running.commands.post(command).is_err() && !running.commands.is_closed() {
+            // its task does not answer: dropping the post ends it
+            tracing::warn!("a session does not take commands");
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: SessionId) {
+        self.endpoint.forget(id);
+        if let Some(Running { commands, studio }) = self.sessions.remove(&id) {
+            drop(commands);
+            // joins threads
+            tokio::task::spawn_blocking(move || drop(studio));
+        }
+    }
+
+    fn view(&mut self, view: View, show: &mut impl FnMut(&View)) {
+        if let Some(remote) = &self.remote {
+            remote.publish(&view);
+        }
+        show(&view);
+    }
+
+    /// Completes a report by what only the process knows, writes it, shows it.
+    fn report(&mut self, mut report: Report, show: &mut impl FnMut(&View)) {
+        self.reports += 1;
+        if let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)
+        {
+            let secs = |time: nix::sys::time::TimeVal| {
+                time.tv_sec() as f64 + time.tv_usec() as f64 / 1_000_000.0
+            };
+            report.cpu_seconds = Some(secs(usage.user_time()) + secs(usage.system_time()));
+            report.max_rss_bytes = u64::try_from(usage.max_rss()).ok().map(|kib| kib * 1_024);
+        }
+        if let Err(fault) = self.write(&report) {
+            let view = View::Fault {
+                code: fault.code,
+                detail: fault.detail,
+            };
+            self.view(view, show);
+        }
+        let report = Box::new(report);
+        self.view(View::Report { report }, show);
+    }
+
+    fn write(&self, report: &Report) -> Result<(), Fault> {
+        let path = match &self.config.reports {
+            None => return Ok(()),
+            Some(Reports::File(path)) => path.clone(),
+            Some(Reports::Folder(dir)) => {
+                make_dir(dir)?;
+                dir.join(format!("{}-{}.json", self.config.role, self.reports))
+            }
+        };
+        let json = serde_json::to_vec_pretty(report)
+            .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))?;
+        keys::write_private(&path, &json)
+    }
+}

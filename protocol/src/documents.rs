@@ -12,6 +12,7 @@ pub mod invite;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ciborium::Value;
@@ -30,6 +31,7 @@ pub use invite::{
 use crate::fault::{Code, Fault};
 use crate::identity::{Hash, Key, PeerId};
 use crate::limits;
+use crate::time::Timestamp;
 
 /// COSE header label `typ` (RFC 9596).
 const TYP: i64 = 16;
@@ -40,6 +42,16 @@ pub trait Document: Serialize + DeserializeOwned + Clone {
     const KIND: &'static str;
     /// All keys that this version knows, for `critical`.
     const KEYS: &'static [&'static str];
+    /// What the schema alone does not say: bounds of texts and lists, and the order of times.
+    /// The error says what is wrong.
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// Whether every text keeps the bound of texts.
+fn short<'a>(texts: impl IntoIterator<Item = &'a String>) -> bool {
+    texts.into_iter().all(|text| text.len() <= limits::TEXT_MAX)
 }
 
 fn domain(kind: &str) -> String {
@@ -211,30 +223,40 @@ fn open<T: Document>(signed: &Signed<T>) -> Result<Opened, Fault> {
 }
 
 impl Opened {
-    /// The payload as it reads before its signer is known: only to find the key.
-    fn peek<T: Document>(&self) -> Result<T, Fault> {
-        decode(self.message.payload.as_deref().unwrap_or_default())
+    fn payload(&self) -> &[u8] {
+        self.message.payload.as_deref().unwrap_or_default()
     }
 
-    /// Checks the signature, then `critical`, then the schema.
-    fn verify<T: Document>(
-        self,
-        signed: &Signed<T>,
-        signer: &PeerId,
-    ) -> Result<Verified<T>, Fault> {
+    /// Reads a field that names the signer. Nothing read here is believed: the signature is
+    /// checked next, and then the same bytes are read again, strictly.
+    fn peek<F: DeserializeOwned>(&self) -> Result<F, Fault> {
+        ciborium::de::from_reader_with_recursion_limit(self.payload(), 2 * limits::CBOR_DEPTH_MAX)
+            .map_err(|_| Fault::new(Code::BadSignature).with("the payload names no signer"))
+    }
+
+    /// Checks the signature.
+    fn signed_by(&self, signer: &PeerId) -> Result<(), Fault> {
         self.message
             .verify_signature(self.domain.as_bytes(), |signature, message| {
                 signer.verify(message, signature)
             })
-            .map_err(|fault: Fault| fault.with(T::KIND))?;
-        let payload = self.message.payload.unwrap_or_default();
-        cbor::scan(&payload)?;
+            .map_err(|fault: Fault| fault.with(self.domain.clone()))
+    }
+
+    /// Checks the signature, then the encoding, then `critical`, then the schema and its bounds.
+    fn verify<T: Document>(
+        &self,
+        signed: &Signed<T>,
+        signer: &PeerId,
+    ) -> Result<Verified<T>, Fault> {
         #[derive(serde::Deserialize)]
         struct Critical {
             #[serde(default)]
             critical: Vec<String>,
         }
-        let critical: Critical = decode(&payload)?;
+        self.signed_by(signer)?;
+        let payload = self.payload();
+        let critical: Critical = decode(payload)?;
         if let Some(key) = critical
             .critical
             .iter()
@@ -242,12 +264,32 @@ impl Opened {
         {
             return Err(Fault::new(Code::UnknownCritical).with(format!("{}: {key}", T::KIND)));
         }
+        let document: T = decode(payload)?;
+        document
+            .check()
+            .map_err(|what| Fault::new(Code::Malformed).with(format!("{}: {what}", T::KIND)))?;
         Ok(Verified {
-            document: decode(&payload)?,
+            document,
             bytes: signed.bytes.clone(),
             hash: signed.hash(),
         })
     }
+}
+
+/// Checks that a validity does not end before it begins, and lasts `most` at most.
+fn lasts(from: Timestamp, until: Timestamp, most: Duration) -> Result<(), &'static str> {
+    if until < from {
+        return Err("it ends before it begins");
+    }
+    if until.since(from) > most {
+        return Err("it is valid for too long");
+    }
+    Ok(())
+}
+
+/// Days, as a length of time.
+fn days(days: i64) -> Duration {
+    Duration::from_secs(u64::try_from(days).unwrap_or(0).saturating_mul(86_400))
 }
 
 /// Times in documents: whole seconds since 1970 as a CBOR unsigned integer.
@@ -256,11 +298,16 @@ pub(crate) mod secs {
 
     use crate::time::Timestamp;
 
-    pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(u64::try_from(time.as_secs()).unwrap_or(0))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
         let secs = u64::deserialize(deserializer)?;
         // Year 9999: later ones are no dates that a person meant.
         if secs > 253_402_300_799 {

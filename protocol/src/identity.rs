@@ -305,7 +305,7 @@ impl Drop for Draw {
 mod tests {
     use super::*;
 
-    // covers: SUORA-DOC-001
+    // covers: SUORA-DOC-001, SUORA-SEC-004
     #[test]
     fn one_seed_gives_another_citizen_at_each_agency() {
         let seed = Seed::from_bytes([7; 32]);
@@ -321,8 +321,9 @@ mod tests {
         assert_ne!(seed.citizen_key(&a).peer_id(), seed.node_key().peer_id());
     }
 
+    // covers: SUORA-SEC-005
     #[test]
-    fn peer_ids_have_the_text_of_libp2p() {
+    fn peer_ids_have_the_text_of_libp2p_and_print_redacted() {
         let id = Seed::from_bytes([7; 32]).node_key().peer_id();
         assert!(id.to_text().starts_with("12D3Koo"));
         assert_eq!(PeerId::parse(&id.to_text()), Ok(id));

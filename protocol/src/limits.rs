@@ -10,9 +10,19 @@ pub const DOCUMENT_MAX: usize = 49_152;
 pub const CBOR_DEPTH_MAX: usize = 8;
 /// Most addresses in an invite.
 pub const ADDRESSES_MAX: usize = 8;
+/// Most relays in a descriptor.
+pub const RELAYS_MAX: usize = 8;
+/// Most keys in a descriptor.
+pub const KEYS_MAX: usize = 16;
+/// Most desks in a descriptor or a credential.
+pub const DESKS_MAX: usize = 256;
+/// Most revoked peer ids in a descriptor.
+pub const REVOKED_MAX: usize = 1_024;
+/// Most channels, languages or versions in a list.
+pub const ITEMS_MAX: usize = 32;
 /// Longest chat text, in bytes of UTF-8.
 pub const CHAT_MAX: usize = 4_000;
-/// Longest name or free text in a message, in bytes.
+/// Longest text in a document and longest free text in a message, in bytes.
 pub const TEXT_MAX: usize = 256;
 /// How long an offer waits for the officer's answer.
 pub const OFFER: Duration = Duration::from_secs(30);
@@ -20,8 +30,13 @@ pub const OFFER: Duration = Duration::from_secs(30);
 pub const GRACE: Duration = Duration::from_secs(120);
 /// From invite to welcome; after this the invite is dead.
 pub const INVITE_WELCOME: Duration = Duration::from_secs(10);
-/// A session that heard nothing for this long has ended.
-pub const SILENCE: Duration = Duration::from_secs(10);
+/// A session that waits for the accept and heard nothing for this long has ended.
+pub const WARM_SILENCE: Duration = Duration::from_secs(10);
+/// A consultation in which nothing was heard for this long has ended: two people wait
+/// out a tunnel or a lift.
+pub const SILENCE: Duration = Duration::from_secs(60);
+/// QUIC's own idle timeout; over [`SILENCE`], so that the session decides.
+pub const IDLE: Duration = Duration::from_secs(90);
 /// QUIC keep-alive interval.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Heartbeat of a node on its desk stream.
@@ -30,9 +45,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 pub const LINK_SILENCE: Duration = Duration::from_secs(20);
 /// Clock tolerance for the validity of documents.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
-/// Longest validity of a descriptor.
+/// Longest validity of a descriptor, in days.
 pub const DESCRIPTOR_DAYS_MAX: i64 = 30;
-/// Longest validity of a credential.
+/// Longest validity of a credential, in days.
 pub const CREDENTIAL_DAYS_MAX: i64 = 30;
 /// Validity of an invite.
 pub const INVITE_VALID: Duration = Duration::from_secs(120);
@@ -46,10 +61,17 @@ pub const DATAGRAM_MAX: usize = 1_100;
 pub const FRAME_MAX: usize = 1_048_576;
 /// Most NAL units of one frame.
 pub const NALS_MAX: usize = 64;
-/// Most open frame streams of one track.
-pub const FRAME_STREAMS_MAX: usize = 8;
+/// Most pictures of one track that wait for their bytes to leave.
+pub const FRAMES_WAITING_MAX: usize = 8;
+/// Most frame streams of one track that were written and are not yet acknowledged:
+/// at 30 pictures a second, a round trip of 0.8 s.
+pub const FRAME_STREAMS_MAX: usize = 24;
+/// Unidirectional streams that an end grants the other one.
+pub const UNI_STREAMS_MAX: u32 = 64;
 /// A frame that is older than this when its bytes could leave is reset.
 pub const FRAME_STALE: Duration = Duration::from_millis(400);
+/// How long a guest holds media that came before it heard of the accept.
+pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 /// Most packets that one arrival report covers on a flow.
 pub const REPORT_PACKETS_MAX: usize = 256;
 /// Interval of arrival reports.

@@ -1,1 +1,18 @@
-//! Behaviours seen from outside the crate.
+//! Behaviours of whole programs and of the simulated world, and the rules of the spec and
+//! of the house.
+
+mod blind;
+mod consultation;
+mod house;
+mod impostor;
+mod kill;
+mod requirements;
+mod vectors;
+mod world;
+
+use std::path::Path;
+
+/// This crate's program, which assembles nodes and relays with faults.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_suora-interop"))
+}

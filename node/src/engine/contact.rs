@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use suora_protocol::consultation::guest::Guest;
-use suora_protocol::desk::citizen::{Action, Citizen};
+use suora_protocol::desk::citizen::{Action, Citizen, State};
 use suora_protocol::documents::chain::{self, InviteExpected, Invited};
 use suora_protocol::documents::{Challenge, DeskId, Invite, Signed};
 use suora_protocol::fault::{Code, Fault};
@@ -22,6 +22,8 @@ use crate::view::View;
 pub struct Contact {
     /// The ticket's machine.
     pub citizen: Citizen,
+    /// The person gave the ticket up.
+    pub leaving: bool,
     matched: Option<Timestamp>,
 }
 
@@ -30,6 +32,7 @@ impl Contact {
     pub fn new(desk: DeskId, draw: &mut Draw) -> Self {
         Self {
             citizen: Citizen::new(desk, Challenge::from_bytes(draw.bytes())),
+            leaving: false,
             matched: None,
         }
     }
@@ -74,6 +77,7 @@ impl Engine {
 
     /// An invite came: verify the chain, then dial, or refuse and say why.
     fn invited(&mut self, now: Now, invite: Vec<u8>) -> Result<(), Fault> {
+        self.let_go(now);
         match self.verify_invite(now, invite) {
             Ok((invited, addresses)) => {
                 let key = self
@@ -164,17 +168,18 @@ impl Engine {
         let Side::Citizen(contact) = &mut self.side else {
             return true;
         };
-        let cancelled = ending.code == Code::Cancelled;
-        let message = if cancelled && !accepted {
+        let leaving = contact.leaving;
+        let message = if leaving && !accepted {
             contact.citizen.leave()
         } else {
             contact.citizen.session_ended(ending.code)
         };
+        let over = contact.citizen.state() == State::Over;
         if let Some(message) = message {
             self.say_citizen(message);
         }
-        // Before accept the ticket waits on, unless a proof was refused or the person went.
-        accepted || cancelled || ending.code.is_refusal()
+        // Before accept the ticket waits on, unless it is over, a proof was refused or the person went.
+        accepted || over || leaving || ending.code.is_refusal()
     }
 
     pub(super) fn leave(&mut self, now: Now) {

@@ -73,7 +73,8 @@ impl Engine {
 
     /// An offer came: sign an invite, expect its guest, ask the person.
     fn offered(&mut self, now: Now, offer: &Offer) -> Result<(), Fault> {
-        if self.session.is_some() {
+        self.let_go(now);
+        if self.session.is_some() || self.finished {
             return Err(Fault::new(Code::Busy));
         }
         let local = self

@@ -125,7 +125,7 @@ pub enum Output {
     Session(SessionId, SessionCommand),
     /// Show this.
     View(View),
-    /// Write this report.
+    /// Complete this report, write it and show it.
     Report(Box<Report>),
     /// The program ends, with this exit status.
     Finished(u8),
@@ -194,6 +194,11 @@ pub enum SessionCommand {
     Media {
         /// Sound.
         audio: bool,
+        /// Picture.
+        video: bool,
+    },
+    /// Whether the other end sends pictures: without them nothing is frozen.
+    PeerMedia {
         /// Picture.
         video: bool,
     },

@@ -110,6 +110,12 @@ impl Session {
         }
     }
 
+    /// Why it ended, as far as anybody said.
+    pub fn ending(&self) -> Fault {
+        let unknown = || Fault::new(Code::Internal);
+        self.facts.ending.clone().unwrap_or_else(unknown)
+    }
+
     /// Both ends are proven.
     pub const fn verified(&mut self, now: Now) {
         self.facts.proven = Some(now.utc);
@@ -124,7 +130,15 @@ impl Session {
                 security,
                 path,
             } => {
-                self.facts.security = Some(security);
+                let invite = match &self.machine {
+                    Machine::Host(host) => &host.invited().invite,
+                    Machine::Guest(guest) => &guest.invited().invite,
+                };
+                // the pin held, so the certificate is the invite's
+                self.facts.security = Some(Security {
+                    fingerprint: invite.fingerprint.to_hex(),
+                    ..security
+                });
                 self.facts.path = Some(path);
                 match &mut self.machine {
                     Machine::Host(host) => host.connected(binding, alpn),
@@ -246,5 +260,36 @@ pub fn failed(role: &'static str, fault: &Fault, timing: Timing) -> Report {
         wire: crate::report::Wire::default(),
         cpu_seconds: None,
         max_rss_bytes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: SUORA-CON-010
+    #[test]
+    fn only_an_accepted_consultation_that_somebody_ended_is_completed() {
+        let told = |code: Option<Code>, accepted| {
+            let (outcome, error) = outcome(code.map(Fault::new).as_ref(), accepted);
+            (outcome, error.map(|error| error.code))
+        };
+        assert_eq!(told(Some(Code::Ended), true), (Outcome::Completed, None));
+        for code in [
+            Code::Ended,
+            Code::Cancelled,
+            Code::PeerSilent,
+            Code::OfferExpired,
+        ] {
+            assert_eq!(told(Some(code), false), (Outcome::Failed, Some(code)));
+        }
+        assert_eq!(
+            told(Some(Code::PeerSilent), true),
+            (Outcome::Failed, Some(Code::PeerSilent))
+        );
+        for code in [Code::BadSignature, Code::WrongBinding, Code::NoCredential] {
+            assert_eq!(told(Some(code), false), (Outcome::Refused, Some(code)));
+        }
+        assert_eq!(told(None, false), (Outcome::Failed, None));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -112,8 +112,13 @@ impl Socket {
     ) -> Result<SocketAddr, Fault> {
         let usable = |address: &SocketAddr| {
             let ip = address.ip();
+            let link_local = match ip {
+                IpAddr::V4(v4) => v4.is_link_local(),
+                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            };
             let wrong = ip.is_unspecified()
                 || ip.is_multicast()
+                || link_local
                 || ip == Ipv4Addr::BROADCAST
                 || address.port() == 0
                 || (ip.is_loopback() && !loopback);

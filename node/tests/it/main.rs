@@ -1,1 +1,6 @@
 //! Behaviours seen from outside the crate.
+
+mod endpoint;
+mod fetch;
+mod link;
+mod remote;

@@ -102,6 +102,7 @@ mod tests {
         );
     }
 
+    // covers: SUORA-CON-012
     #[test]
     fn after_five_exchanges_one_every_five_seconds() {
         let mut now = base();

@@ -45,6 +45,11 @@ impl Host {
         self.talk.phase
     }
 
+    /// The invite.
+    pub const fn invited(&self) -> &Invited {
+        &self.invited
+    }
+
     /// The guest's QUIC handshake stands.
     pub fn connected(&mut self, binding: Hash, alpn: String) {
         self.connection = Some((binding, alpn));

@@ -126,11 +126,10 @@ impl Talk {
         }))
     }
 
-    /// Tells the other end what this one sends.
+    /// Tells the other end what this one sends, once both ends are proven.
     pub fn media(&mut self, media: Media) -> Result<(), Fault> {
-        let changed = self.media != media;
-        self.media = media;
-        if changed && self.proven() {
+        if self.proven() && self.media != media {
+            self.media = media;
             return self.line(Line::Media(media));
         }
         Ok(())

@@ -134,7 +134,7 @@ impl<'a> Scanner<'a> {
                     self.item(depth + 1)?;
                 }
             }
-            7 if matches!(info, 20 | 21 | 22) => {}
+            7 if (20..=22).contains(&info) => {}
             _ => return Err(malformed("a tag, float or simple value")),
         }
         Ok(())

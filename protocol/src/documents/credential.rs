@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::desk::DeskId;
-use super::{Document, secs};
+use super::{Document, days, lasts, secs, short};
 use crate::identity::{AgencyId, PeerId};
+use crate::limits;
 use crate::time::Timestamp;
 
 /// What somebody may act as.
@@ -66,4 +67,18 @@ impl Document for Credential {
         "not_after",
         "critical",
     ];
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.desks.len() > limits::DESKS_MAX {
+            return Err("too many desks");
+        }
+        if self.name.is_empty() || !short([&self.name, &self.key]) {
+            return Err("a name over its bound");
+        }
+        if PeerId::checked(*self.peer.as_bytes()).is_err() {
+            return Err("it speaks of a key that nobody can hold");
+        }
+        let most = days(limits::CREDENTIAL_DAYS_MAX);
+        lasts(self.not_before, self.not_after, most)
+    }
 }

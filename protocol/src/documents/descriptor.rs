@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, DeskId, Names};
-use super::{Document, secs};
+use super::{Document, days, lasts, secs, short};
 use crate::identity::{AgencyId, Hash, PeerId};
+use crate::limits;
 use crate::time::Timestamp;
 
 /// What a key of the agency may sign.
@@ -81,6 +82,54 @@ impl Document for Descriptor {
         "next_root",
         "critical",
     ];
+
+    fn check(&self) -> Result<(), &'static str> {
+        let bounds = [
+            (self.relays.len(), limits::RELAYS_MAX),
+            (self.keys.len(), limits::KEYS_MAX),
+            (self.desks.len(), limits::DESKS_MAX),
+            (self.revoked.len(), limits::REVOKED_MAX),
+        ];
+        if bounds.iter().any(|(len, most)| len > most) {
+            return Err("a list over its bound");
+        }
+        let texts = self.relays.iter().chain([&self.domain]);
+        if !short(texts.chain(self.names.texts())) || !self.desks.iter().all(Desk::bounded) {
+            return Err("a text or list over its bound");
+        }
+        if !self.relays.iter().all(|relay| names_peer(relay)) {
+            return Err("a relay's address does not end in /p2p/ and a peer id");
+        }
+        let mut ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != self.keys.len() || !short(self.keys.iter().map(|key| &key.id)) {
+            return Err("two keys of one id, or an id over its bound");
+        }
+        if self
+            .keys
+            .iter()
+            .any(|key| PeerId::checked(*key.key.as_bytes()).is_err())
+        {
+            return Err("a key that nobody can hold");
+        }
+        let mut desks: Vec<&DeskId> = self.desks.iter().map(|desk| &desk.id).collect();
+        desks.sort_unstable();
+        desks.dedup();
+        if desks.len() != self.desks.len() {
+            return Err("two desks of one id");
+        }
+        let most = days(limits::DESCRIPTOR_DAYS_MAX);
+        lasts(self.issued_at, self.not_after, most)
+    }
+}
+
+/// Whether a multiaddr ends in `/p2p/<peer id>`.
+fn names_peer(address: &str) -> bool {
+    address.starts_with('/')
+        && address
+            .rsplit_once("/p2p/")
+            .is_some_and(|(_, peer)| PeerId::parse(peer).is_ok_and(|id| id.to_text() == peer))
 }
 
 impl Descriptor {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::short;
 use crate::fault::{Code, Fault};
 use crate::limits;
 
@@ -63,6 +64,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// All three.
+    pub fn texts(&self) -> [&String; 3] {
+        [&self.en, &self.fi, &self.sv]
+    }
+
     /// The name in a language (`fi`, `sv`; everything else reads English).
     pub fn get(&self, language: &str) -> &str {
         match language {
@@ -128,6 +134,15 @@ impl Desk {
             anonymous: false,
             sensitive: false,
         }
+    }
+
+    /// Whether its texts and lists keep their bounds.
+    pub(super) fn bounded(&self) -> bool {
+        let texts = [&self.kind, &self.time_zone].into_iter();
+        let lists = self.channels.iter().chain(&self.languages);
+        self.channels.len() <= limits::ITEMS_MAX
+            && self.languages.len() <= limits::ITEMS_MAX
+            && short(texts.chain(lists).chain(self.names.texts()))
     }
 
     /// The grace of its tickets, bounded to an hour.

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Document;
 use super::invite::DescriptorRef;
+use super::{Document, short};
 use crate::identity::Hash;
 
 /// The guest's proof, signed by the key that the invite names.
@@ -23,6 +23,13 @@ pub struct Hello {
 impl Document for Hello {
     const KIND: &'static str = "hello";
     const KEYS: &'static [&'static str] = &["invite", "binding", "alpn", "descriptor", "critical"];
+
+    fn check(&self) -> Result<(), &'static str> {
+        if !short([&self.alpn]) {
+            return Err("an ALPN over its bound");
+        }
+        Ok(())
+    }
 }
 
 /// The host's proof in answer, signed by its node key.

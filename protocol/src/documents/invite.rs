@@ -1,12 +1,15 @@
 //! An invite: the host's node says "come into this session"
 //! (`spec/setup.md`, section 2). It may be public; nothing in it is a secret.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::credential::Role;
 use super::desk::{AddressPolicy, DeskId};
-use super::{Document, secs};
+use super::{Document, lasts, secs, short};
 use crate::identity::{AgencyId, Hash, PeerId, bytes_name, open_name};
+use crate::limits;
 use crate::time::Timestamp;
 
 bytes_name!(
@@ -123,4 +126,22 @@ impl Document for Invite {
         "not_after",
         "critical",
     ];
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.addresses.len() > limits::ADDRESSES_MAX {
+            return Err("more than 8 addresses");
+        }
+        if !self.addresses.iter().all(|text| dialable(text)) {
+            return Err("an address that is not ip:port");
+        }
+        if self.versions.len() > limits::ITEMS_MAX || !short(&self.versions) {
+            return Err("a list over its bound");
+        }
+        lasts(self.issued_at, self.not_after, limits::INVITE_VALID)
+    }
+}
+
+fn dialable(text: &str) -> bool {
+    text.parse::<SocketAddr>()
+        .is_ok_and(|address| address.port() != 0)
 }

@@ -87,7 +87,8 @@ impl Rate {
         let delay = |packet: &Feedback| {
             let age = packet.age?;
             let since = now.mono.saturating_duration_since(packet.sent);
-            i64::try_from(since.saturating_sub(age).as_micros()).ok()
+            // an age longer than the packet's own says nothing
+            i64::try_from(since.checked_sub(age)?.as_micros()).ok()
         };
         if let Some(least) = packets.iter().filter_map(delay).min() {
             self.base.push_back(least);

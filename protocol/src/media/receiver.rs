@@ -1,12 +1,13 @@
 //! Packets become frames (`spec/media.md`, sections 3 to 7). A picture is whole when
 //! its stream ended; pictures leave in order. Where one is missing the receiver waits
 //! a little, then asks for a keyframe and shows nothing that refers to the gap. What
-//! arrived, and when, goes back in arrival reports once the officer accepted.
+//! arrived, and when, goes back in arrival reports once the officer accepted. A guest
+//! holds what overtakes the host's word of the accept; a host has no such excuse.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::flow::{self, Flow, Part};
 use super::rtcp::{self, Arrivals, Report};
@@ -22,6 +23,11 @@ const GAP_WAIT: Duration = Duration::from_millis(150);
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
 /// Most pictures that wait for an earlier one.
 const HELD_MAX: usize = 16;
+
+/// The host's number among the participants.
+const HOST: u8 = 0;
+/// Most pieces that a guest holds before it hears of the accept.
+const EARLY_MAX: usize = 1_024;
 
 /// What the session tells the receiver.
 #[derive(Debug)]
@@ -106,9 +112,12 @@ impl Track {
 
     /// All since the last report, gaps included, at most what one report holds.
     fn report(&mut self) -> Option<(u32, u16, Vec<Option<Instant>>)> {
+        // what a report covered is not reported again
+        let begin = self.begin?;
+        self.arrived = self.arrived.split_off(&begin);
         let last = *self.arrived.last_key_value()?.0;
         let span = i64::try_from(limits::REPORT_PACKETS_MAX).unwrap_or(256);
-        let begin = self.begin?.max(last - span + 1);
+        let begin = begin.max(last - span + 1);
         let packets = (begin..=last)
             .map(|sequence| self.arrived.get(&sequence).copied())
             .collect();
@@ -122,11 +131,115 @@ impl Track {
     }
 }
 
+/// Consecutive packets of one picture.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: i64,
+    last: i64,
+    time: u32,
+}
+
+/// A stream that is still being read. A packet has arrived when its last byte was read.
+#[derive(Debug, Default)]
+struct Incoming {
+    buffer: BytesMut,
+    /// Bytes read so far.
+    len: usize,
+    started: bool,
+    /// Of a flow that nobody here reads: its bytes are ignored.
+    foreign: bool,
+    broken: bool,
+    data: Vec<u8>,
+    captured: Option<Timestamp>,
+    span: Option<Span>,
+    whole: bool,
+    keyframe: bool,
+}
+
+impl Incoming {
+    fn read(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        peer: u8,
+        track: &mut Track,
+    ) -> Result<(), Fault> {
+        if self.foreign {
+            return Ok(());
+        }
+        self.buffer.extend_from_slice(bytes);
+        if !self.started {
+            let Some((id, head)) = flow::varint(&self.buffer) else {
+                return Ok(());
+            };
+            self.started = true;
+            self.buffer.advance(head);
+            let ours = Flow {
+                participant: peer,
+                part: Part::Video,
+            };
+            if Flow::from_id(id) != Some(ours) {
+                self.foreign = true;
+                self.buffer.clear();
+                return Ok(());
+            }
+        }
+        while let Some((len, head)) = flow::varint(&self.buffer) {
+            let end = usize::try_from(len)
+                .ok()
+                .and_then(|len| len.checked_add(head))
+                .filter(|end| *end <= limits::FRAME_MAX)
+                .ok_or_else(|| Fault::new(Code::Malformed).with("a length over the bound"))?;
+            if self.buffer.len() < end {
+                break;
+            }
+            let packet = self.buffer.split_to(end).freeze();
+            self.packet(now, packet.get(head..).unwrap_or_default(), track)?;
+        }
+        Ok(())
+    }
+
+    fn packet(&mut self, now: Instant, bytes: &[u8], track: &mut Track) -> Result<(), Fault> {
+        let malformed = |what: &str| Fault::new(Code::Malformed).with(what);
+        let packet = rtp::read(bytes)?;
+        if packet.payload_type != rtp::PT_H264 || !h264::is_single(packet.payload) || self.whole {
+            return Err(malformed("not a NAL unit of this picture"));
+        }
+        let sequence = track.arrive(packet.ssrc, packet.sequence, now);
+        self.span = match self.span {
+            None => Some(Span {
+                first: sequence,
+                last: sequence,
+                time: packet.time,
+            }),
+            Some(span) if sequence == span.last + 1 && packet.time == span.time => Some(Span {
+                last: sequence,
+                ..span
+            }),
+            Some(_) => return Err(malformed("packets out of order")),
+        };
+        self.captured = self.captured.or(packet.captured);
+        self.keyframe |= h264::unit_type(packet.payload) == 5;
+        self.whole = packet.marker;
+        h264::join(&mut self.data, packet.payload);
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Picture {
     last: i64,
     frame: EncodedFrame,
     since: Instant,
+}
+
+/// A piece of media that came before the accept was heard of.
+#[derive(Debug)]
+enum Piece {
+    Datagram(Vec<u8>),
+    Data(u64, Vec<u8>),
+    End(u64),
+    Reset(u64),
 }
 
 /// Makes frames of another participant's packets.
@@ -137,9 +250,11 @@ pub struct Receiver {
     peer: u8,
     ssrc: u32,
     accepted: bool,
+    early: VecDeque<(Now, Piece)>,
+    early_bytes: usize,
     audio: Track,
     video: Track,
-    streams: BTreeMap<u64, BytesMut>,
+    streams: BTreeMap<u64, Incoming>,
     held: BTreeMap<i64, Picture>,
     next: Option<i64>,
     needs_keyframe: bool,
@@ -157,6 +272,8 @@ impl Receiver {
             peer,
             ssrc,
             accepted: false,
+            early: VecDeque::new(),
+            early_bytes: 0,
             audio: Track::default(),
             video: Track::default(),
             streams: BTreeMap::new(),
@@ -175,38 +292,46 @@ impl Receiver {
         self.received
     }
 
-    /// Takes an input. Media before the gate opened is [`Code::ProtocolViolation`];
-    /// single malformed packets are counted and dropped.
+    /// Takes an input. Media before the gate opened is [`Code::ProtocolViolation`], at a
+    /// guest unless the accept follows within [`limits::EARLY_WAIT`]; single malformed
+    /// packets are counted and dropped.
     pub fn handle_input(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
+        if !self.accepted {
+            return self.before_accept(now, input);
+        }
         match input {
-            Input::Accepted => {
-                self.accepted = true;
-                self.report_due = Some(now.mono + limits::REPORT_INTERVAL);
-            }
+            Input::Accepted => {}
             Input::Datagram(bytes) => {
-                self.gate()?;
                 if self.datagram(now, bytes).is_err() {
                     self.received.malformed += 1;
                 }
             }
             Input::StreamData(stream, bytes) => {
-                self.gate()?;
                 if !self.streams.contains_key(&stream)
-                    && self.streams.len() >= 4 * limits::FRAME_STREAMS_MAX
+                    && self.streams.len() >= limits::UNI_STREAMS_MAX as usize
                 {
                     return Err(
                         Fault::new(Code::ProtocolViolation).with("too many open frame streams")
                     );
                 }
-                let buffer = self.streams.entry(stream).or_default();
-                if buffer.len() + bytes.len() > limits::FRAME_MAX {
+                let incoming = self.streams.entry(stream).or_default();
+                incoming.len += bytes.len();
+                if incoming.len > limits::FRAME_MAX {
                     return Err(Fault::new(Code::TooLarge).with("a picture over the bound"));
                 }
-                buffer.extend_from_slice(bytes);
+                if !incoming.broken
+                    && incoming
+                        .read(now.mono, bytes, self.peer, &mut self.video)
+                        .is_err()
+                {
+                    incoming.broken = true;
+                    self.received.malformed += 1;
+                }
             }
             Input::StreamEnd(stream) => {
-                if let Some(bytes) = self.streams.remove(&stream)
-                    && self.stream(now, &bytes.freeze()).is_err()
+                if let Some(incoming) = self.streams.remove(&stream)
+                    && !incoming.broken
+                    && self.whole(now.mono, incoming).is_err()
                 {
                     self.received.malformed += 1;
                 }
@@ -229,18 +354,63 @@ impl Receiver {
             .values()
             .next()
             .map(|picture| picture.since + GAP_WAIT);
-        let due = [due, self.report_due].into_iter().flatten().min();
+        let early = self
+            .early
+            .front()
+            .map(|(at, _)| at.mono + limits::EARLY_WAIT);
+        let due = [due, self.report_due, early].into_iter().flatten().min();
         self.out
             .pop_front()
-            .unwrap_or(Output::Wait(due, "arrival report or gap"))
+            .unwrap_or(Output::Wait(due, "arrival report, gap or accept"))
     }
 
-    fn gate(&self) -> Result<(), Fault> {
-        if self.accepted {
-            Ok(())
-        } else {
-            Err(Fault::new(Code::ProtocolViolation).with("media before accept"))
+    /// The gate: a host knows of its own accept first, a guest may hear of it late.
+    fn before_accept(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
+        let violation = || Fault::new(Code::ProtocolViolation).with("media before accept");
+        let piece = match input {
+            Input::Accepted => {
+                self.accepted = true;
+                self.report_due = Some(now.mono + limits::REPORT_INTERVAL);
+                for (at, piece) in std::mem::take(&mut self.early) {
+                    self.handle_input(
+                        at,
+                        match &piece {
+                            Piece::Datagram(bytes) => Input::Datagram(bytes),
+                            Piece::Data(stream, bytes) => Input::StreamData(*stream, bytes),
+                            Piece::End(stream) => Input::StreamEnd(*stream),
+                            Piece::Reset(stream) => Input::StreamReset(*stream),
+                        },
+                    )?;
+                }
+                return Ok(());
+            }
+            Input::Undecodable => return Ok(()),
+            Input::Tick => {
+                let waited = |(at, _): &(Now, Piece)| {
+                    now.mono.saturating_duration_since(at.mono) >= limits::EARLY_WAIT
+                };
+                return if self.early.front().is_some_and(waited) {
+                    Err(violation())
+                } else {
+                    Ok(())
+                };
+            }
+            Input::Datagram(bytes) => Piece::Datagram(bytes.to_vec()),
+            Input::StreamData(stream, bytes) => Piece::Data(stream, bytes.to_vec()),
+            Input::StreamEnd(stream) => Piece::End(stream),
+            Input::StreamReset(stream) => Piece::Reset(stream),
+        };
+        if let Piece::Datagram(bytes) | Piece::Data(_, bytes) = &piece {
+            self.early_bytes += bytes.len();
         }
+        if self.participant == HOST
+            || self.early.len() >= EARLY_MAX
+            || self.early_bytes > limits::FRAME_MAX
+        {
+            return Err(violation());
+        }
+        self.early.push_back((now, piece));
+        Ok(())
     }
 
     fn datagram(&mut self, now: Now, bytes: &[u8]) -> Result<(), Fault> {
@@ -287,80 +457,32 @@ impl Receiver {
         Ok(())
     }
 
-    /// A whole stream: the packets of one picture.
-    fn stream(&mut self, now: Now, bytes: &Bytes) -> Result<(), Fault> {
-        let malformed = |what: &str| Fault::new(Code::Malformed).with(what);
-        let (id, mut at) =
-            flow::varint(bytes).ok_or_else(|| malformed("a stream without flow id"))?;
-        if Flow::from_id(id)
-            != Some(Flow {
-                participant: self.peer,
-                part: Part::Video,
-            })
-        {
+    /// A stream ended: its packets must be one whole picture.
+    fn whole(&mut self, now: Instant, incoming: Incoming) -> Result<(), Fault> {
+        if incoming.foreign {
             return Ok(());
         }
-        let mut data = Vec::with_capacity(bytes.len());
-        let mut captured = None;
-        let mut span: Option<(i64, i64, u32)> = None;
-        let mut whole = false;
-        let mut keyframe = false;
-        while at < bytes.len() {
-            let (len, head) = flow::varint(bytes.get(at..).unwrap_or_default())
-                .ok_or_else(|| malformed("a cut length"))?;
-            let start = at + head;
-            let end = usize::try_from(len)
-                .ok()
-                .and_then(|len| start.checked_add(len))
-                .ok_or_else(|| malformed("a length"))?;
-            let packet = rtp::read(
-                bytes
-                    .get(start..end)
-                    .ok_or_else(|| malformed("a cut packet"))?,
-            )?;
-            at = end;
-            if packet.payload_type != rtp::PT_H264 || !h264::is_single(packet.payload) || whole {
-                return Err(malformed("not a NAL unit of this picture"));
-            }
-            let sequence = self.video.arrive(packet.ssrc, packet.sequence, now.mono);
-            span = match span {
-                None => Some((sequence, sequence, packet.time)),
-                Some((first, last, time)) if sequence == last + 1 && packet.time == time => {
-                    Some((first, sequence, time))
-                }
-                Some(_) => return Err(malformed("packets out of order")),
-            };
-            captured = captured.or(packet.captured);
-            keyframe |= h264::unit_type(packet.payload) == 5;
-            whole = packet.marker;
-            h264::join(&mut data, packet.payload);
-        }
-        let ((first, last, _), captured) = span
-            .zip(captured)
-            .filter(|_| whole)
-            .ok_or_else(|| malformed("no whole picture"))?;
+        let (span, captured) = incoming
+            .span
+            .zip(incoming.captured)
+            .filter(|_| incoming.whole && incoming.buffer.is_empty())
+            .ok_or_else(|| Fault::new(Code::Malformed).with("no whole picture"))?;
         self.received.frames += 1;
-        if self.next.is_some_and(|next| first < next) || self.held.len() >= HELD_MAX {
+        if self.next.is_some_and(|next| span.first < next) || self.held.len() >= HELD_MAX {
             self.received.dropped += 1;
             return Ok(());
         }
         let frame = EncodedFrame {
             kind: Kind::Video,
             captured,
-            data: data.into(),
-            keyframe,
+            data: incoming.data.into(),
+            keyframe: incoming.keyframe,
             width: 0,
             height: 0,
             duration: Duration::from_micros(33_333),
         };
-        self.held.insert(
-            first,
-            Picture {
-                last,
-                frame,
-                since: now.mono,
-            },
-        );
+        let (last, since) = (span.last, now);
+        self.held.insert(span.first, Picture { last, frame, since });
         Ok(())
     }
 
@@ -443,282 +565,6 @@ impl Receiver {
                 .map(|(ssrc, begin, packets)| (*ssrc, *begin, packets.as_slice()));
             let packet = rtcp::arrivals(self.ssrc, now.mono, now.utc, tracks);
             self.send(&packet);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::media::sender::{self, Sender};
-    use crate::media::tests::base;
-
-    /// A picture of one or two NAL units whose bytes tell its number.
-    fn picture(now: Now, number: u8, keyframe: bool) -> EncodedFrame {
-        let mut data = Vec::new();
-        if keyframe {
-            h264::join(&mut data, &[0x67, number, 1]);
-        }
-        h264::join(
-            &mut data,
-            &[
-                vec![if keyframe { 0x65 } else { 0x41 }, number],
-                vec![number | 1; 3_000],
-            ]
-            .concat(),
-        );
-        EncodedFrame {
-            kind: Kind::Video,
-            captured: now.utc,
-            data: data.into(),
-            keyframe,
-            width: 0,
-            height: 0,
-            duration: Duration::from_micros(33_333),
-        }
-    }
-
-    /// Everything that the sender has to say, by stream.
-    fn drain(sender: &mut Sender) -> (BTreeMap<u64, Vec<u8>>, Vec<Bytes>, usize) {
-        let (mut streams, mut datagrams, mut keyframes) =
-            (BTreeMap::<u64, Vec<u8>>::new(), Vec::new(), 0);
-        loop {
-            match sender.poll_output() {
-                sender::Output::Write(stream, bytes) => {
-                    streams.entry(stream).or_default().extend_from_slice(&bytes)
-                }
-                sender::Output::Datagram(bytes) => datagrams.push(bytes),
-                sender::Output::Keyframe => keyframes += 1,
-                sender::Output::Wait(..) => return (streams, datagrams, keyframes),
-                _ => {}
-            }
-        }
-    }
-
-    fn frames(receiver: &mut Receiver) -> (Vec<EncodedFrame>, usize) {
-        let (mut frames, mut asked) = (Vec::new(), 0);
-        loop {
-            match receiver.poll_output() {
-                Output::Frame(frame) => frames.push(frame),
-                Output::Datagram(bytes)
-                    if rtcp::read(&bytes[1..])
-                        .unwrap()
-                        .iter()
-                        .any(|r| matches!(r, Report::PictureLoss { .. })) =>
-                {
-                    asked += 1
-                }
-                Output::Wait(..) => return (frames, asked),
-                _ => {}
-            }
-        }
-    }
-
-    fn pair(now: Now) -> (Sender, Receiver) {
-        let (mut sender, mut receiver) = (Sender::new(0, [1, 2]), Receiver::new(1, 0, 3));
-        sender.handle_input(now, sender::Input::Open).unwrap();
-        receiver.handle_input(now, Input::Accepted).unwrap();
-        (sender, receiver)
-    }
-
-    // covers: SUORA-MED-002, SUORA-MED-003
-    #[test]
-    fn pictures_arrive_as_they_left_in_any_order_of_streams() {
-        let now = base();
-        let (mut sender, mut receiver) = pair(now);
-        let sent: Vec<_> = (0..4)
-            .map(|number| {
-                picture(
-                    now.after(Duration::from_millis(33) * u32::from(number)),
-                    number,
-                    number == 0,
-                )
-            })
-            .collect();
-        for frame in &sent {
-            sender
-                .handle_input(now, sender::Input::Frame(frame.clone()))
-                .unwrap();
-        }
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        assert_eq!(streams.len(), 4);
-        for stream in [0, 2, 3, 1] {
-            for bytes in streams[&stream].chunks(700) {
-                receiver
-                    .handle_input(now, Input::StreamData(stream, bytes))
-                    .unwrap();
-            }
-            receiver
-                .handle_input(now, Input::StreamEnd(stream))
-                .unwrap();
-        }
-        assert_eq!(frames(&mut receiver).0, sent);
-    }
-
-    // covers: SUORA-MED-008
-    #[test]
-    fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
-        let now = base();
-        let (mut sender, mut receiver) = pair(now);
-        for number in 0..4 {
-            sender
-                .handle_input(now, sender::Input::Frame(picture(now, number, number == 0)))
-                .unwrap();
-        }
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        for stream in [0, 2, 3] {
-            receiver
-                .handle_input(now, Input::StreamData(stream, &streams[&stream]))
-                .unwrap();
-            receiver
-                .handle_input(now, Input::StreamEnd(stream))
-                .unwrap();
-        }
-        receiver
-            .handle_input(now.after(GAP_WAIT), Input::Tick)
-            .unwrap();
-        let (shown, asked) = frames(&mut receiver);
-        assert_eq!((shown.len(), asked), (1, 1));
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 9, true)))
-            .unwrap();
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        receiver
-            .handle_input(now, Input::StreamData(4, &streams[&4]))
-            .unwrap();
-        receiver.handle_input(now, Input::StreamEnd(4)).unwrap();
-        assert_eq!(frames(&mut receiver).0.len(), 1);
-    }
-
-    // covers: SUORA-MED-007
-    #[test]
-    fn nothing_leaves_before_the_gate_opens() {
-        let now = base();
-        let mut sender = Sender::new(0, [1, 2]);
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-            .unwrap();
-        sender
-            .handle_input(now, sender::Input::Beat(1 << 20))
-            .unwrap();
-        let (streams, datagrams, keyframes) = drain(&mut sender);
-        assert!(streams.is_empty() && datagrams.is_empty() && keyframes == 0);
-        let mut receiver = Receiver::new(1, 0, 3);
-        let early = receiver.handle_input(now, Input::Datagram(&[1, 0x80]));
-        assert_eq!(
-            early.map_err(|fault| fault.code),
-            Err(Code::ProtocolViolation)
-        );
-    }
-
-    // covers: SUORA-MED-010
-    #[test]
-    fn stale_pictures_are_reset_and_a_keyframe_follows() {
-        let now = base();
-        let (mut sender, _) = pair(now);
-        drain(&mut sender);
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-            .unwrap();
-        sender.handle_input(now, sender::Input::Beat(100)).unwrap();
-        let late = now.after(limits::FRAME_STALE + Duration::from_millis(1));
-        sender.handle_input(late, sender::Input::Beat(100)).unwrap();
-        let mut outputs = Vec::new();
-        loop {
-            match sender.poll_output() {
-                Output_::Wait(..) => break,
-                output => outputs.push(output),
-            }
-        }
-        assert!(outputs.contains(&Output_::Reset(0)) && outputs.contains(&Output_::Keyframe));
-        assert_eq!(sender.sent().frames, 0);
-        sender
-            .handle_input(late, sender::Input::Frame(picture(late, 2, false)))
-            .unwrap();
-        assert_eq!(
-            sender.backlog(),
-            0,
-            "a delta picture must wait for the keyframe"
-        );
-    }
-    use crate::media::sender::Output as Output_;
-
-    #[test]
-    fn the_budget_bounds_what_pictures_write_in_a_beat() {
-        let now = base();
-        let (mut sender, _) = pair(now);
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-            .unwrap();
-        sender
-            .handle_input(now, sender::Input::Beat(1_000))
-            .unwrap();
-        let (streams, ..) = drain(&mut sender);
-        assert_eq!(streams[&0].len(), 1_000);
-    }
-
-    #[test]
-    fn what_was_sent_meets_what_arrived() {
-        let now = base();
-        let (mut sender, mut receiver) = pair(now);
-        let sound = EncodedFrame {
-            kind: Kind::Audio,
-            data: vec![0x78; 60].into(),
-            ..picture(now, 1, true)
-        };
-        for _ in 0..4 {
-            sender
-                .handle_input(now, sender::Input::Frame(sound.clone()))
-                .unwrap();
-        }
-        let (_, datagrams, _) = drain(&mut sender);
-        for at in [0, 1, 3] {
-            receiver
-                .handle_input(
-                    now.after(Duration::from_millis(25)),
-                    Input::Datagram(&datagrams[at]),
-                )
-                .unwrap();
-        }
-        receiver
-            .handle_input(now.after(Duration::from_millis(100)), Input::Tick)
-            .unwrap();
-        let report = loop {
-            match receiver.poll_output() {
-                Output::Datagram(bytes) => break bytes,
-                Output::Wait(..) => panic!("no report"),
-                _ => {}
-            }
-        };
-        let Report::Arrivals(tracks) = &rtcp::read(&report[1..]).unwrap()[0] else {
-            panic!()
-        };
-        let feedback = sender.feedback(&tracks[0]);
-        assert_eq!(
-            feedback.iter().map(|f| f.age.is_some()).collect::<Vec<_>>(),
-            [true, true, false, true]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let now = base();
-            let (_, mut receiver) = pair(now);
-            let _ = receiver.handle_input(now, Input::Datagram(&bytes));
-            let _ = receiver.handle_input(now, Input::StreamData(0, &bytes));
-            let _ = receiver.handle_input(now, Input::StreamEnd(0));
         }
     }
 }

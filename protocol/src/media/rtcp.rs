@@ -15,8 +15,10 @@ use crate::time::Timestamp;
 /// Transport feedback, and its format for arrival reports.
 const RTPFB: u8 = 205;
 const CCFB: u8 = 11;
-/// The arrival offset that says "longer ago than can be told".
-const ATO_MAX: u16 = 0x1fff;
+/// The bits of an arrival offset.
+const ATO: u16 = 0x1fff;
+/// The longest offset that can be told; the next one says that the time is not known.
+const ATO_MAX: u16 = 0x1ffe;
 
 /// What an RTCP packet says; others are ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -182,7 +184,7 @@ fn read_arrivals(packet: &[u8]) -> Result<Vec<Arrivals>, Fault> {
             .map(|block| {
                 let block = u16::from_be_bytes(*block);
                 (block & 0x8000 != 0)
-                    .then(|| Duration::from_micros(u64::from(block & ATO_MAX) * 1_000_000 / 1_024))
+                    .then(|| Duration::from_micros(u64::from(block & ATO) * 1_000_000 / 1_024))
             })
             .collect();
         tracks.push(Arrivals {

@@ -283,7 +283,9 @@ impl Sender {
             // nothing older is needed any more
             self.drop_pictures();
             self.needs_keyframe = false;
-        } else if self.pictures.len() + self.unacked.len() >= limits::FRAME_STREAMS_MAX {
+        } else if self.pictures.len() >= limits::FRAMES_WAITING_MAX
+            || self.unacked.len() >= limits::FRAME_STREAMS_MAX
+        {
             self.give_up();
             return Ok(());
         }

@@ -1,1 +1,6 @@
 //! Behaviours seen from outside the crate.
+
+mod clock;
+mod media;
+mod pictures;
+mod session;

@@ -1,0 +1,99 @@
+# make demo    a consultation between two processes on this machine, with its recordings
+# make test    everything that must hold
+# make bench   figures
+#
+# Needs Rust (the release named in Cargo.toml, or later). `make deps` installs the rest on
+# Debian and Ubuntu, says what is missing elsewhere, and is quiet when all is there.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test bench fmt-check clippy doc lean tests house
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+TOOLS := $(TARGET)/tools
+REQUIREMENTS := interop-tests/requirements.txt
+export SUORA_TOOLS := $(TOOLS)
+
+# One profile, all crates, always: a second profile or another set of features
+# would compile every C library again.
+ALL := --release --workspace --locked
+
+help:
+	@sed '/^SHELL/,$$d;s/^# \{0,1\}//' Makefile
+
+# A C and C++ compiler and make for SQLite, AWS-LC, OpenH264 and Opus, cmake for Opus, nasm for
+# OpenH264 (without it encoding takes three times as long), Python's venv for the tools of the tests.
+deps:
+	@missing=()
+	have() { command -v "$$1" >/dev/null 2>&1; }
+	have cc || missing+=(gcc)
+	have c++ || missing+=(g++)
+	have cmake || missing+=(cmake)
+	have nasm || missing+=(nasm)
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+	if (( $${#missing[@]} )); then
+		as_root=()
+		(( EUID == 0 )) || as_root=(sudo)
+		if have apt-get && { (( EUID == 0 )) || have sudo; }; then
+			echo "deps: installing $${missing[*]}"
+			"$${as_root[@]}" apt-get update -qq
+			DEBIAN_FRONTEND=noninteractive "$${as_root[@]}" apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
+		else
+			echo "deps: please install (names of Debian's packages): $${missing[*]}" >&2
+			exit 1
+		fi
+	fi
+	need=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+	found=$$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+	if ! have cargo || [[ $$(printf '%s\n' "$$need" "$${found:-0}" | sort -V | head -1) != "$$need" ]]; then
+		echo "deps: please install Rust $$need or later (found: $${found:-none}); rustup does it" >&2
+		exit 1
+	fi
+	if [[ -f $(REQUIREMENTS) ]] && ! cmp -s $(REQUIREMENTS) $(TOOLS)/requirements.txt; then
+		echo "deps: making $(TOOLS)"
+		python3 -m venv --clear $(TOOLS)
+		$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+		cp $(REQUIREMENTS) $(TOOLS)/requirements.txt
+	fi
+
+build: deps
+	@cargo build $(ALL)
+
+demo: build
+	@$(TARGET)/release/suora demo
+
+fmt-check:
+	@cargo fmt --all --check
+
+clippy:
+	@cargo clippy $(ALL) --all-targets -- -D warnings
+
+doc:
+	@RUSTDOCFLAGS="-D warnings" cargo doc $(ALL) --no-deps
+
+# The protocol stands without its media part: what a relay or a booking system takes of it.
+lean:
+	@cargo check --release --locked -p suora-protocol --no-default-features
+
+tests:
+	@cargo test $(ALL)
+
+# The rules of the house alone, with the length report.
+house:
+	@cargo test $(ALL) --test it house:: -- --nocapture
+
+test: deps
+	@started=$$SECONDS
+	for step in fmt-check clippy doc lean tests; do
+		echo "test: $$step"
+		began=$$SECONDS
+		$(MAKE) --no-print-directory $$step || { echo "test: FAILED at $$step" >&2; exit 1; }
+		passed+=("$$step $$((SECONDS - began)) s")
+	done
+	echo "test: all of it holds, in $$((SECONDS - started)) s"
+	printf '      %s\n' "$${passed[@]}"
+
+bench: deps
+	@cargo bench --profile release --workspace --locked

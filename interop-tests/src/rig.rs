@@ -1,0 +1,101 @@
+//! An agency, a relay, an officer and a citizen as real processes, brought to a stage.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::peer::{Agency, DESK, Failure, Peer, Process};
+use serde_json::Value;
+use suora_node::intent::Intent;
+
+/// How long a step may take on a busy machine.
+pub const STEP: Duration = Duration::from_secs(40);
+
+/// Two nodes and their relay.
+#[derive(Debug)]
+pub struct Rig {
+    /// The agency.
+    pub agency: Agency,
+    /// Its relay.
+    pub relay: Process,
+    /// The officer's node.
+    pub officer: Peer,
+    /// The citizen's node.
+    pub citizen: Peer,
+}
+
+/// What a rig begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan<'a> {
+    /// Faults of the relay, by name.
+    pub relay_faults: &'a [&'a str],
+    /// Faults of the officer's node.
+    pub officer_faults: &'a [&'a str],
+    /// Faults of the citizen's node.
+    pub citizen_faults: &'a [&'a str],
+    /// More arguments of the officer's node.
+    pub officer: &'a [&'a str],
+    /// More arguments of the citizen's node.
+    pub citizen: &'a [&'a str],
+}
+
+impl Rig {
+    /// Starts all four; the officer attends before the citizen calls.
+    pub async fn start(program: &Path, plan: Plan<'_>) -> Result<Self, Failure> {
+        let agency = Agency::new(program).await?;
+        let relay = agency.serve(plan.relay_faults).await?;
+        let (key, credential) = agency.officer("officer", &[DESK]).await?;
+        let record = agency.file("record");
+        let record = record.to_string_lossy().into_owned();
+        let credential = credential.to_string_lossy().into_owned();
+        let common = ["--record", record.as_str()];
+        let mut arguments = vec!["--credential", credential.as_str()];
+        arguments.extend(common);
+        arguments.extend(plan.officer);
+        let mut officer = agency
+            .node("officer", "officer", &key, plan.officer_faults, &arguments)
+            .await?;
+        officer
+            .until("attending", STEP, |view| view["view"] == "attending")
+            .await?;
+        let (key, _) = agency.key("citizen")?;
+        let mut arguments = common.to_vec();
+        arguments.extend(plan.citizen);
+        let citizen = agency
+            .node("citizen", "call", &key, plan.citizen_faults, &arguments)
+            .await?;
+        Ok(Self {
+            agency,
+            relay,
+            officer,
+            citizen,
+        })
+    }
+
+    /// Waits until both ends are at a stage.
+    pub async fn both(&mut self, stage: &str) -> Result<(), Failure> {
+        self.citizen.stage(stage, STEP).await?;
+        self.officer.stage(stage, STEP).await?;
+        Ok(())
+    }
+
+    /// The citizen hangs up; both end well. Their reports: citizen's, officer's.
+    pub async fn hang_up(&mut self) -> Result<(Value, Value), Failure> {
+        self.citizen.say(Intent::HangUp).await?;
+        self.reports().await
+    }
+
+    /// Both end well by themselves. Their reports: citizen's, officer's.
+    pub async fn reports(&mut self) -> Result<(Value, Value), Failure> {
+        for peer in [&mut self.citizen, &mut self.officer] {
+            let status = peer.process.exit(STEP).await?;
+            if !status.success() {
+                return Err(format!(
+                    "{} ended with {status}: {}",
+                    peer.name,
+                    peer.process.log()
+                ));
+            }
+        }
+        Ok((self.citizen.report()?, self.officer.report()?))
+    }
+}

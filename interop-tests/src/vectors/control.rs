@@ -1,0 +1,776 @@
+//! The vectors of `spec/control.md` and `spec/desk.md`: framing, and every message between
+//! nodes and relay.
+
+use ciborium::Value as Cbor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use suora_protocol::documents;
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits::MESSAGE_MAX;
+use suora_protocol::wire::officer::Status;
+use suora_protocol::wire::{self, Framer, citizen, guest, officer};
+
+use super::cast::{Cast, challenge, desk, sign, ticket};
+use super::raw::{self, hex, map, tstr};
+use super::verify::{Case, bytes, lacks, text};
+use super::walk::diagnostic;
+use super::{Facts, Vectors, fields};
+
+/// Length and body.
+pub fn framing() -> Result<Vectors, Fault> {
+    let mut vectors = Vectors::new("control", "framing", "spec/control.md, section 3");
+    vectors.format.extend([
+        ("stream", "bytes as they come on a stream"),
+        ("lengths", "the lengths of the messages that are whole"),
+        ("rest", "how many bytes wait for more"),
+        (
+            "head",
+            "the first bytes of a stream; `fill` zero bytes follow",
+        ),
+        ("fill", "how many zero bytes follow head"),
+    ]);
+    vectors.verification = vec![
+        "Cut stream, or head and fill, into messages, whatever pieces it comes in; compare lengths and rest.",
+    ];
+    let mut add = |name: &str, comment: &str, stream: Vec<u8>, lengths: Vec<usize>, rest: usize| {
+        let case = json!({"stream": hex(&stream), "lengths": lengths, "rest": rest});
+        vectors.valid(name, comment, case);
+    };
+    add("nothing", "no byte, no message", Vec::new(), Vec::new(), 0);
+    add("one", "one message of one byte", vec![1, 0xa0], vec![1], 0);
+    add(
+        "three",
+        "three messages in one piece",
+        vec![1, 0xa0, 1, 0xa0, 1, 0xa0],
+        vec![1, 1, 1],
+        0,
+    );
+    add(
+        "half",
+        "the second message is not whole yet",
+        vec![1, 0xa0, 2, 0xa0],
+        vec![1],
+        2,
+    );
+    add(
+        "half-length",
+        "the length is not whole yet",
+        vec![0x80],
+        Vec::new(),
+        1,
+    );
+    add(
+        "empty",
+        "a message of no bytes is whole (and then malformed)",
+        vec![0],
+        vec![0],
+        0,
+    );
+    add(
+        "one-byte-length",
+        "127 bytes",
+        [vec![0x7f], vec![0; 127]].concat(),
+        vec![127],
+        0,
+    );
+    add(
+        "two-byte-length",
+        "128 bytes",
+        [vec![0x80, 1], vec![0; 128]].concat(),
+        vec![128],
+        0,
+    );
+    for (name, comment, head, fill) in [
+        (
+            "two-bytes-most",
+            "16383 bytes",
+            [0xff, 0x7f].as_slice(),
+            16_383,
+        ),
+        (
+            "three-byte-length",
+            "16384 bytes",
+            &[0x80, 0x80, 0x01],
+            16_384,
+        ),
+        (
+            "longest",
+            "65536 bytes, the bound",
+            &[0x80, 0x80, 0x04],
+            MESSAGE_MAX,
+        ),
+    ] {
+        let case = json!({"head": hex(head), "fill": fill, "lengths": [fill], "rest": 0});
+        vectors.valid(name, comment, case);
+    }
+    let mut refuse = |name: &str, code, reason: &str, stream: &[u8]| {
+        vectors.invalid(name, code, reason, json!({"stream": hex(stream)}));
+    };
+    refuse(
+        "over-the-bound",
+        Code::TooLarge,
+        "65537 bytes: refused before they come",
+        &[0x81, 0x80, 0x04],
+    );
+    refuse(
+        "four-byte-length",
+        Code::TooLarge,
+        "a length of four bytes",
+        &[0x80, 0x80, 0x80, 0x01],
+    );
+    refuse(
+        "longer-than-needed",
+        Code::NotDeterministic,
+        "1 in two bytes",
+        &[0x81, 0x00],
+    );
+    refuse(
+        "zero-in-two-bytes",
+        Code::NotDeterministic,
+        "0 in two bytes",
+        &[0x80, 0x00],
+    );
+    refuse(
+        "longer-in-three-bytes",
+        Code::NotDeterministic,
+        "128 in three bytes",
+        &[0x80, 0x81, 0x00],
+    );
+    refuse(
+        "good-then-bad",
+        Code::TooLarge,
+        "a good message before it changes nothing",
+        &[1, 0xa0, 0xff, 0xff, 0x7f],
+    );
+    Ok(vectors)
+}
+
+/// Verifies a case of framing, in one piece and byte by byte.
+pub fn verify_framing(case: &Case) -> Result<Facts, Fault> {
+    let stream = if case.contains_key("stream") {
+        bytes(case, "stream")?
+    } else {
+        let fill = case.get("fill").and_then(Value::as_u64);
+        let fill = fill.and_then(|fill| usize::try_from(fill).ok());
+        let mut stream = bytes(case, "head")?;
+        stream.resize(stream.len() + fill.ok_or_else(|| lacks("fill"))?, 0);
+        stream
+    };
+    let cut = |pieces: usize| {
+        let mut framer = Framer::new();
+        let (mut lengths, mut taken) = (Vec::new(), 0);
+        for piece in stream.chunks(pieces) {
+            framer.push(piece);
+            while let Some(body) = framer.next_message()? {
+                let prefix = match body.len() {
+                    0..0x80 => 1,
+                    0x80..0x4000 => 2,
+                    _ => 3,
+                };
+                taken += prefix + body.len();
+                lengths.push(body.len());
+            }
+        }
+        Ok::<_, Fault>((lengths, stream.len() - taken))
+    };
+    let (lengths, rest) = cut(stream.len().max(1))?;
+    if cut(1)? != (lengths.clone(), rest) {
+        return Err(lacks("cut: pieces change the messages"));
+    }
+    Ok(fields(json!({"lengths": lengths, "rest": rest})))
+}
+
+pub(super) fn describe(vectors: &mut Vectors) {
+    vectors.format.extend([
+        ("direction", "who speaks to whom"),
+        ("framed", "the message as it goes over the stream"),
+        ("body", "the message without its length"),
+        (
+            "diagnostic",
+            "the body in the diagnostic notation of RFC 8949, section 8",
+        ),
+        (
+            "reads_as",
+            "what a receiver takes it for, in diagnostic notation; null: ignored",
+        ),
+        ("cddl", "which rule of the schema a field's bytes match"),
+        ("name", "the case's name in this file"),
+        ("comment", "what a valid case shows"),
+        ("reason", "what is wrong with an invalid case"),
+        ("code", "the code of registries.md for an invalid case"),
+    ]);
+    vectors.verification = vec![
+        "Unframe framed; compare with body.",
+        "Read body as a message of direction; where it is known, encode what was read again and compare with reads_as.",
+    ];
+}
+
+/// The rule of the schema, and the words of a case, for a direction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Direction {
+    pub(super) words: &'static str,
+    pub(super) rule: &'static str,
+}
+
+pub(super) const CITIZEN_TO_RELAY: Direction = Direction {
+    words: "citizen to relay",
+    rule: "citizen-to-relay",
+};
+pub(super) const RELAY_TO_CITIZEN: Direction = Direction {
+    words: "relay to citizen",
+    rule: "relay-to-citizen",
+};
+pub(super) const OFFICER_TO_RELAY: Direction = Direction {
+    words: "officer to relay",
+    rule: "officer-to-relay",
+};
+pub(super) const RELAY_TO_OFFICER: Direction = Direction {
+    words: "relay to officer",
+    rule: "relay-to-officer",
+};
+pub(super) const GUEST_TO_HOST: Direction = Direction {
+    words: "guest to host",
+    rule: "guest-to-host",
+};
+pub(super) const HOST_TO_GUEST: Direction = Direction {
+    words: "host to guest",
+    rule: "host-to-guest",
+};
+
+/// Adds a good message.
+pub(super) fn say<M: Serialize>(
+    vectors: &mut Vectors,
+    direction: Direction,
+    name: &str,
+    comment: &str,
+    message: &M,
+) -> Result<(), Fault> {
+    let (framed, body) = (wire::encode(message)?, documents::encode(message)?);
+    let notation = diagnostic(&body)?;
+    vectors.valid(
+        name,
+        comment,
+        json!({
+            "direction": direction.words,
+            "framed": hex(&framed),
+            "body": hex(&body),
+            "diagnostic": notation,
+            "reads_as": notation,
+            "cddl": {"body": direction.rule},
+        }),
+    );
+    Ok(())
+}
+
+fn frame(body: &[u8]) -> Result<Vec<u8>, Fault> {
+    // the length of a byte string's worth of payload, as `wire` frames it
+    let mut out = Vec::new();
+    let mut len = body.len();
+    while len >= 0x80 {
+        out.push(u8::try_from(len & 0x7f).map_err(super::internal)? | 0x80);
+        len >>= 7;
+    }
+    out.push(u8::try_from(len).map_err(super::internal)?);
+    out.extend_from_slice(body);
+    Ok(out)
+}
+
+/// Adds a bad message.
+pub(super) fn refuse(
+    vectors: &mut Vectors,
+    direction: Direction,
+    name: &str,
+    code: Code,
+    reason: &str,
+    body: &[u8],
+) -> Result<(), Fault> {
+    let case = json!({
+        "direction": direction.words,
+        "framed": hex(&frame(body)?),
+        "body": hex(body),
+    });
+    vectors.invalid(name, code, reason, case);
+    Ok(())
+}
+
+/// Between a citizen's node and the relay.
+pub fn citizen() -> Result<Vectors, Fault> {
+    use citizen::{FromRelay as R, ToRelay as C};
+    let mut vectors = Vectors::new("control", "citizen", "spec/desk.md, section 3");
+    vectors.cddl = Some("desk.cddl");
+    describe(&mut vectors);
+    let v = &mut vectors;
+    let (desk, challenge, ticket) = (desk("tax")?, challenge(), ticket());
+    let join = C::Join {
+        desk: desk.clone(),
+        challenge,
+        ticket: None,
+    };
+    let to = CITIZEN_TO_RELAY;
+    say(v, to, "join", "asks to be served", &join)?;
+    let again = C::Join {
+        desk,
+        challenge,
+        ticket: Some(ticket),
+    };
+    say(v, to, "join-again", "is back with its ticket", &again)?;
+    say(v, to, "leave", "no longer waits", &C::Leave { ticket })?;
+    let refused = C::Refused {
+        ticket,
+        attempt: 1,
+        code: Code::BadSignature,
+    };
+    say(v, to, "refused", "refuses an invite", &refused)?;
+    let done = C::Done {
+        ticket,
+        code: Code::Ended,
+    };
+    say(v, to, "done", "the session of the ticket has ended", &done)?;
+    say(v, to, "ping", "is the relay there?", &C::Ping { n: 1 })?;
+    let from = RELAY_TO_CITIZEN;
+    let queued = R::Queued {
+        ticket,
+        position: 3,
+    };
+    say(v, from, "queued", "three people are ahead", &queued)?;
+    let position = R::Position {
+        ticket,
+        position: 2,
+    };
+    say(v, from, "position", "two people are ahead", &position)?;
+    let matched = R::Matched { ticket, attempt: 1 };
+    say(v, from, "matched", "an officer was found", &matched)?;
+    let cast = Cast::default();
+    let invite = sign(&cast.invite()?, &cast.officer)?.bytes().to_vec();
+    let invite = R::Invite {
+        ticket,
+        attempt: 1,
+        invite,
+    };
+    say(v, from, "invite", "the officer's invite", &invite)?;
+    let waiting = R::Waiting {
+        ticket,
+        position: 0,
+        code: Code::OfferExpired,
+    };
+    say(v, from, "waiting", "the match ended; waits again", &waiting)?;
+    let ended = R::Ended {
+        ticket,
+        code: Code::Ended,
+    };
+    say(v, from, "ended", "the ticket has ended", &ended)?;
+    let refused = R::Refused {
+        code: Code::UnknownDesk,
+        message: Some("tax".into()),
+    };
+    say(v, from, "request-refused", "with a message", &refused)?;
+    let refused = R::Refused {
+        code: Code::QueueFull,
+        message: None,
+    };
+    say(
+        v,
+        from,
+        "request-refused-plainly",
+        "without a message",
+        &refused,
+    )?;
+    say(v, from, "pong", "the relay is there", &R::Pong { n: 1 })?;
+    let good = documents::encode(&join)?;
+    broken(v, to, &good, "challenge")?;
+    let bytes = Cbor::Bytes(vec![1; 15]);
+    let short = raw::with(&documents::encode(&again)?, "ticket", bytes)?;
+    refuse(
+        v,
+        to,
+        "short-ticket",
+        Code::Malformed,
+        "a ticket of 15 bytes",
+        &short,
+    )?;
+    let bad_desk = raw::with(&good, "desk", "Tax!")?;
+    refuse(
+        v,
+        to,
+        "bad-desk-id",
+        Code::Malformed,
+        "a desk's id of other letters",
+        &bad_desk,
+    )?;
+    let negative = raw::with(&documents::encode(&queued)?, "position", -1)?;
+    refuse(
+        v,
+        from,
+        "negative-position",
+        Code::Malformed,
+        "a position below zero",
+        &negative,
+    )?;
+    Ok(vectors)
+}
+
+/// What no direction takes, made of a good message.
+pub(super) fn broken(
+    v: &mut Vectors,
+    direction: Direction,
+    good: &[u8],
+    field: &str,
+) -> Result<(), Fault> {
+    use Code::{Malformed, NotDeterministic};
+    let missing = raw::without(good, field)?;
+    refuse(
+        v,
+        direction,
+        "missing-field",
+        Malformed,
+        "a field is missing",
+        &missing,
+    )?;
+    let typeless = raw::without(good, "type")?;
+    refuse(v, direction, "no-type", Malformed, "no type", &typeless)?;
+    let number = raw::with(good, "type", 1)?;
+    refuse(
+        v,
+        direction,
+        "type-is-a-number",
+        Malformed,
+        "the type is no text",
+        &number,
+    )?;
+    let other = raw::with(good, field, true)?;
+    refuse(
+        v,
+        direction,
+        "field-of-another-type",
+        Malformed,
+        "a field of another type",
+        &other,
+    )?;
+    refuse(v, direction, "empty", Malformed, "no bytes", &[])?;
+    refuse(
+        v,
+        direction,
+        "no-map",
+        Malformed,
+        "a text in place of a map",
+        &tstr("ping"),
+    )?;
+    let trailing = [good, &[0]].concat();
+    refuse(
+        v,
+        direction,
+        "trailing-byte",
+        Malformed,
+        "a byte after the map",
+        &trailing,
+    )?;
+    let mut swapped = raw::entries(good);
+    swapped.swap(0, 1);
+    refuse(
+        v,
+        direction,
+        "keys-out-of-order",
+        NotDeterministic,
+        "two keys are out of order",
+        &map(&swapped),
+    )?;
+    let indefinite = [&[0xbf], good.get(1..).unwrap_or_default(), &[0xff]].concat();
+    refuse(
+        v,
+        direction,
+        "indefinite-length",
+        NotDeterministic,
+        "a map of indefinite length",
+        &indefinite,
+    )
+}
+
+/// Between an officer's node and the relay.
+pub fn officer() -> Result<Vectors, Fault> {
+    use officer::{FromRelay as R, ToRelay as O};
+    let mut vectors = Vectors::new("control", "officer", "spec/desk.md, section 4");
+    vectors.cddl = Some("desk.cddl");
+    describe(&mut vectors);
+    let v = &mut vectors;
+    let cast = Cast::default();
+    let (desk, challenge, ticket) = (desk("tax")?, challenge(), ticket());
+    let credential = sign(&cast.credential()?, &cast.issuing)?.bytes().to_vec();
+    let to = OFFICER_TO_RELAY;
+    let attend = O::Attend {
+        desk: desk.clone(),
+        credential: credential.clone(),
+        status: Status::Available,
+        engaged: None,
+    };
+    say(v, to, "attend", "attends a desk", &attend)?;
+    let again = O::Attend {
+        desk: desk.clone(),
+        credential,
+        status: Status::Busy,
+        engaged: Some(ticket),
+    };
+    say(v, to, "attend-again", "is back in mid-consultation", &again)?;
+    for status in [
+        Status::Available,
+        Status::Busy,
+        Status::Break,
+        Status::WrapUp,
+    ] {
+        let name = format!("status-{status:?}").to_lowercase();
+        say(v, to, &name, "the status changed", &O::Status { status })?;
+    }
+    let invite = O::Invite {
+        ticket,
+        attempt: 1,
+        invite: sign(&cast.invite()?, &cast.officer)?.bytes().to_vec(),
+    };
+    say(v, to, "invite", "an invite to be passed on", &invite)?;
+    let accepted = O::Accepted { ticket, attempt: 1 };
+    say(v, to, "accepted", "took the offer", &accepted)?;
+    let declined = O::Declined {
+        ticket,
+        attempt: 1,
+        code: Code::Declined,
+    };
+    say(v, to, "declined", "does not take the offer", &declined)?;
+    let done = O::Done {
+        ticket,
+        code: Code::Ended,
+    };
+    say(v, to, "done", "the consultation has ended", &done)?;
+    say(
+        v,
+        to,
+        "ping",
+        "is the relay there?",
+        &O::Ping { n: u64::MAX },
+    )?;
+    let from = RELAY_TO_OFFICER;
+    let attending = R::Attending {
+        desk: desk.clone(),
+        waiting: 4,
+    };
+    say(v, from, "attending", "four people wait", &attending)?;
+    let waiting = R::Waiting {
+        desk: desk.clone(),
+        waiting: 3,
+    };
+    say(v, from, "waiting", "three people wait", &waiting)?;
+    let offer = R::Offer {
+        ticket,
+        attempt: 1,
+        desk,
+        guest: cast.guest().peer_id(),
+        challenge,
+        waited_ms: 61_500,
+        expires_in_ms: 30_000,
+    };
+    say(v, from, "offer", "somebody waits", &offer)?;
+    let withdrawn = R::Withdrawn {
+        ticket,
+        attempt: 1,
+        code: Code::CitizenGone,
+    };
+    say(v, from, "withdrawn", "the offer has ended", &withdrawn)?;
+    let refused = R::Refused {
+        code: Code::Expired,
+        message: Some("credential".into()),
+    };
+    say(
+        v,
+        from,
+        "request-refused",
+        "the credential has ended",
+        &refused,
+    )?;
+    say(
+        v,
+        from,
+        "pong",
+        "the relay is there",
+        &R::Pong { n: u64::MAX },
+    )?;
+    broken(v, to, &documents::encode(&attend)?, "credential")?;
+    let status = documents::encode(&O::Status {
+        status: Status::Busy,
+    })?;
+    let asleep = raw::with(&status, "status", "asleep")?;
+    refuse(
+        v,
+        to,
+        "unknown-status",
+        Code::Malformed,
+        "a status that this version does not know",
+        &asleep,
+    )?;
+    let short = raw::with(
+        &documents::encode(&offer)?,
+        "guest",
+        Cbor::Bytes(vec![1; 31]),
+    )?;
+    refuse(
+        v,
+        from,
+        "short-guest",
+        Code::Malformed,
+        "a guest of 31 bytes",
+        &short,
+    )?;
+    Ok(vectors)
+}
+
+/// What later versions may say, and what this one makes of it.
+pub fn unknown() -> Result<Vectors, Fault> {
+    let mut vectors = Vectors::new("control", "unknown", "spec/control.md, section 4");
+    vectors.cddl = Some("desk.cddl");
+    describe(&mut vectors);
+    let mut add = |direction: Direction,
+                   name: &str,
+                   comment: &str,
+                   body: Vec<u8>,
+                   reads_as: Option<String>,
+                   known: bool| {
+        let mut case = fields(json!({
+            "direction": direction.words,
+            "framed": hex(&frame(&body)?),
+            "body": hex(&body),
+            "diagnostic": diagnostic(&body)?,
+            "reads_as": reads_as,
+        }));
+        if known {
+            case.insert("cddl".into(), json!({"body": direction.rule}));
+        }
+        vectors.valid(name, comment, Value::Object(case));
+        Ok::<(), Fault>(())
+    };
+    let pong = documents::encode(&citizen::FromRelay::Pong { n: 4 })?;
+    let plain = diagnostic(&pong)?;
+    let text = raw::with(&pong, "zebra", "stripes")?;
+    add(
+        RELAY_TO_CITIZEN,
+        "unknown-key",
+        "a key that this version does not know is ignored",
+        text,
+        Some(plain.clone()),
+        true,
+    )?;
+    let nested = Cbor::Map(vec![("a".into(), Cbor::Array(vec![1.into(), Cbor::Null]))]);
+    let nested = raw::with(&pong, "zebra", nested)?;
+    add(
+        RELAY_TO_CITIZEN,
+        "unknown-nested-key",
+        "whatever it holds",
+        nested,
+        Some(plain.clone()),
+        true,
+    )?;
+    let critical = raw::with(
+        &raw::with(&pong, "zebra", 1)?,
+        "critical",
+        Cbor::Array(vec!["zebra".into()]),
+    )?;
+    add(
+        RELAY_TO_CITIZEN,
+        "critical-in-a-message",
+        "critical means nothing in messages",
+        critical,
+        Some(plain),
+        true,
+    )?;
+    for direction in [
+        CITIZEN_TO_RELAY,
+        RELAY_TO_CITIZEN,
+        OFFICER_TO_RELAY,
+        RELAY_TO_OFFICER,
+        GUEST_TO_HOST,
+        HOST_TO_GUEST,
+    ] {
+        let name = format!("unknown-type-{}", direction.rule);
+        let zebra = map(&[(tstr("type"), tstr("zebra")), (tstr("stripes"), vec![9])]);
+        add(
+            direction,
+            &name,
+            "a type that this version does not know is ignored",
+            zebra,
+            None,
+            false,
+        )?;
+    }
+    let ended = citizen::FromRelay::Ended {
+        ticket: ticket(),
+        code: Code::Internal,
+    };
+    let internal = documents::encode(&ended)?;
+    let plain = diagnostic(&internal)?;
+    let zebra = raw::with(&internal, "code", "zebra")?;
+    add(
+        RELAY_TO_CITIZEN,
+        "unknown-code",
+        "a code that is not registered reads as internal",
+        zebra,
+        Some(plain),
+        true,
+    )?;
+    let null = documents::encode(&citizen::FromRelay::Refused {
+        code: Code::Busy,
+        message: None,
+    })?;
+    let plain = diagnostic(&null)?;
+    let mut entries = raw::entries(&null);
+    entries.push((tstr("message"), vec![0xf6]));
+    entries.sort();
+    add(
+        RELAY_TO_CITIZEN,
+        "null",
+        "null is an absent value",
+        map(&entries),
+        Some(plain),
+        false,
+    )?;
+    let broken = raw::with(&raw::without(&pong, "n")?, "zebra", 1)?;
+    refuse(
+        &mut vectors,
+        RELAY_TO_CITIZEN,
+        "unknown-key-and-missing-field",
+        Code::Malformed,
+        "an unknown key is ignored and makes up for nothing",
+        &broken,
+    )?;
+    Ok(vectors)
+}
+
+fn read<M: DeserializeOwned + Serialize + PartialEq>(
+    body: &[u8],
+    unknown: &M,
+) -> Result<Option<String>, Fault> {
+    let message: M = wire::decode(body)?;
+    if message == *unknown {
+        return Ok(None);
+    }
+    diagnostic(&documents::encode(&message)?).map(Some)
+}
+
+/// Verifies a case of a message.
+pub fn verify_message(case: &Case) -> Result<Facts, Fault> {
+    let mut framer = Framer::new();
+    framer.push(&bytes(case, "framed")?);
+    let body = framer.next_message()?.ok_or_else(|| lacks("framed"))?;
+    if framer.next_message()?.is_some() {
+        return Err(lacks("framed: more than one message"));
+    }
+    let reads_as = match text(case, "direction")? {
+        "citizen to relay" => read(&body, &citizen::ToRelay::Unknown),
+        "relay to citizen" => read(&body, &citizen::FromRelay::Unknown),
+        "officer to relay" => read(&body, &officer::ToRelay::Unknown),
+        "relay to officer" => read(&body, &officer::FromRelay::Unknown),
+        "guest to host" => read(&body, &guest::ToHost::Unknown),
+        "host to guest" => read(&body, &guest::FromHost::Unknown),
+        _ => return Err(lacks("direction")),
+    }?;
+    Ok(fields(json!({
+        "body": hex(&body),
+        "diagnostic": diagnostic(&body)?,
+        "reads_as": reads_as,
+    })))
+}

@@ -1,0 +1,138 @@
+//! The vectors of `spec/session.md`: the messages between guest and host.
+
+use suora_protocol::documents;
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits::CHAT_MAX;
+use suora_protocol::wire::guest::{
+    Bye, Chat, Clock, ClockAnswer, FromHost as H, Media, ToHost as G,
+};
+
+use super::Vectors;
+use super::cast::{Cast, at, sign};
+use super::control::{GUEST_TO_HOST, HOST_TO_GUEST, broken, describe, refuse, say};
+use super::raw;
+
+/// All messages of a session.
+pub fn guest() -> Result<Vectors, Fault> {
+    let mut vectors = Vectors::new("session", "guest", "spec/session.md, section 2");
+    vectors.cddl = Some("session.cddl");
+    describe(&mut vectors);
+    let v = &mut vectors;
+    let cast = Cast::default();
+    let (to, from) = (GUEST_TO_HOST, HOST_TO_GUEST);
+    let hello = G::Hello {
+        hello: sign(&cast.hello()?, &cast.guest())?.bytes().to_vec(),
+    };
+    say(
+        v,
+        to,
+        "hello",
+        "the guest's proof: its first message",
+        &hello,
+    )?;
+    let welcome = H::Welcome {
+        welcome: sign(&cast.welcome()?, &cast.officer)?.bytes().to_vec(),
+        participant: 1,
+    };
+    say(v, from, "welcome", "the host's proof in answer", &welcome)?;
+    let accepted = H::Accepted { at: at(12) };
+    say(v, from, "accepted", "the gate is open", &accepted)?;
+    let chat = |id, text: &str| Chat {
+        id,
+        text: text.into(),
+        at: at(13),
+    };
+    let line = chat(1, "Päivää!");
+    say(
+        v,
+        to,
+        "chat-to-host",
+        "a line of text",
+        &G::Chat(line.clone()),
+    )?;
+    say(v, from, "chat-to-guest", "a line of text", &H::Chat(line))?;
+    let longest = chat(2, &"a".repeat(CHAT_MAX));
+    say(
+        v,
+        to,
+        "longest-chat",
+        "4000 bytes, the bound",
+        &G::Chat(longest),
+    )?;
+    let media = Media {
+        audio: true,
+        video: false,
+    };
+    say(
+        v,
+        to,
+        "media-to-host",
+        "the camera is off",
+        &G::Media(media),
+    )?;
+    say(
+        v,
+        from,
+        "media-to-guest",
+        "the camera is off",
+        &H::Media(media),
+    )?;
+    let clock = Clock { id: 1, t1: at(14) };
+    say(v, to, "clock-to-host", "what time is it?", &G::Clock(clock))?;
+    say(
+        v,
+        from,
+        "clock-to-guest",
+        "what time is it?",
+        &H::Clock(clock),
+    )?;
+    let answer = ClockAnswer {
+        id: 1,
+        t1: at(14),
+        t2: at(15).shift(250),
+        t3: at(15).shift(750),
+    };
+    say(
+        v,
+        to,
+        "clock-answer-to-host",
+        "the answer",
+        &G::ClockAnswer(answer),
+    )?;
+    say(
+        v,
+        from,
+        "clock-answer-to-guest",
+        "the answer",
+        &H::ClockAnswer(answer),
+    )?;
+    let bye = Bye { code: Code::Ended };
+    say(
+        v,
+        to,
+        "bye-to-host",
+        "the guest hangs up",
+        &G::Bye(bye.clone()),
+    )?;
+    say(v, from, "bye-to-guest", "the host hangs up", &H::Bye(bye))?;
+    broken(v, to, &documents::encode(&hello)?, "hello")?;
+    let many = raw::with(&documents::encode(&welcome)?, "participant", 256)?;
+    refuse(
+        v,
+        from,
+        "participant-256",
+        Code::Malformed,
+        "no participant has this number",
+        &many,
+    )?;
+    let silent = raw::without(&documents::encode(&G::Media(media))?, "audio")?;
+    refuse(
+        v,
+        to,
+        "media-without-audio",
+        Code::Malformed,
+        "a field is missing",
+        &silent,
+    )?;
+    Ok(vectors)
+}

@@ -1,0 +1,149 @@
+//! Officers who may not serve: the hub refuses them with the reason; where a hub does not
+//! check, the citizen's node does.
+
+use std::time::Duration;
+
+use suora_interop::peer::{Agency, DESK, Failure, Peer};
+use suora_protocol::time::Timestamp;
+
+use suora_interop::rig::STEP;
+
+use crate::program;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// An officer's node with this credential; its first fault.
+async fn attend(
+    agency: &Agency,
+    key: &std::path::Path,
+    credential: Option<&std::path::Path>,
+) -> Result<(Peer, String), Failure> {
+    let credential = credential.map(|path| path.to_string_lossy().into_owned());
+    let mut arguments = vec!["--auto-accept", "--camera", "none"];
+    if let Some(credential) = &credential {
+        arguments.extend(["--credential", credential]);
+    }
+    let mut officer = agency
+        .node("officer", "officer", key, &[], &arguments)
+        .await?;
+    // a node that is refused at once may have said so before anybody listened: its report tells
+    let view = officer
+        .until("a refusal", STEP, |view| view["view"] == "report")
+        .await?;
+    let code = view["report"]["error"]["code"].as_str().unwrap_or_default();
+    Ok((officer, code.to_string()))
+}
+
+async fn refused(
+    agency: &Agency,
+    key: &std::path::Path,
+    credential: Option<&std::path::Path>,
+    code: &str,
+) {
+    let (mut officer, seen) = attend(agency, key, credential).await.unwrap();
+    assert_eq!(seen, code);
+    let status = officer.process.exit(STEP).await.unwrap();
+    assert!(!status.success(), "exit status of a refused officer");
+    let report = officer.report().unwrap();
+    assert_eq!(report["outcome"], "refused");
+    assert_eq!(report["error"]["code"], code);
+}
+
+fn now() -> Timestamp {
+    suora_node::clock::Clock::start().now().utc
+}
+
+// covers: SUORA-DSK-002
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hub_refuses_an_officer_with_the_reason() {
+    let agency = Agency::with_desks(program(), &[DESK, "other"])
+        .await
+        .unwrap();
+    let _relay = agency.serve(&[]).await.unwrap();
+    let (key, peer) = agency.key("officer").unwrap();
+
+    refused(&agency, &key, None, "no-credential").await;
+
+    let past = (now() - 3 * DAY, now() - DAY);
+    let expired = agency.credential("expired", peer, DESK, past).unwrap();
+    refused(&agency, &key, Some(&expired), "expired").await;
+
+    let valid = (now(), now() + DAY);
+    let other_desk = agency.credential("desk", peer, "other", valid).unwrap();
+    refused(&agency, &key, Some(&other_desk), "wrong-desk").await;
+
+    let (_, stranger) = agency.key("stranger").unwrap();
+    let other_node = agency.credential("node", stranger, DESK, valid).unwrap();
+    refused(&agency, &key, Some(&other_node), "wrong-signer").await;
+
+    // signed by the issuing key of another agency
+    let other_agency = Agency::new(program()).await.unwrap();
+    let foreign = other_agency
+        .credential("foreign", peer, DESK, valid)
+        .unwrap();
+    let (mut officer, code) = attend(&agency, &key, Some(&foreign)).await.unwrap();
+    assert!(
+        ["bad-signature", "wrong-agency", "wrong-signer"].contains(&code.as_str()),
+        "{code}"
+    );
+    assert!(!officer.process.exit(STEP).await.unwrap().success());
+}
+
+/// Under a relay that does not check: the citizen's refusal, and what the officer learns.
+async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Failure> {
+    let agency = Agency::new(program()).await?;
+    let _relay = agency.serve(faults).await?;
+    let (key, peer) = agency.key("officer")?;
+    let past = (now() - 3 * DAY, now() - DAY);
+    let credential = agency.credential("expired", peer, DESK, past)?;
+    let credential = credential.to_string_lossy().into_owned();
+    let mut officer = agency
+        .node(
+            "officer",
+            "officer",
+            &key,
+            &[],
+            &[
+                "--auto-accept",
+                "--camera",
+                "none",
+                "--credential",
+                &credential,
+            ],
+        )
+        .await?;
+    officer
+        .until("attending", STEP, |view| view["view"] == "attending")
+        .await?;
+    let (key, _) = agency.key("citizen")?;
+    let mut citizen = agency
+        .node("citizen", "call", &key, &[], &["--camera", "none"])
+        .await?;
+    let view = citizen
+        .until("a refusal", STEP, |view| view["view"] == "report")
+        .await?;
+    let citizen_failed = !citizen.process.exit(STEP).await?.success();
+    let officer_failed = !officer.process.exit(STEP).await?.success();
+    let report = citizen.report()?;
+    if report["outcome"] != "refused" {
+        return Err(format!("the citizen's report: {report}"));
+    }
+    let code = view["report"]["error"]["code"].as_str().unwrap_or_default();
+    Ok((code.to_string(), citizen_failed && officer_failed))
+}
+
+// covers: SUORA-SET-001, SUORA-DSK-011
+#[tokio::test(flavor = "multi_thread")]
+async fn under_an_unchecking_relay_the_citizens_node_refuses_and_says_why() {
+    let (code, failed) = under_an_unchecking_relay(&["unchecked-credential"])
+        .await
+        .unwrap();
+    assert_eq!(code, "expired");
+    assert!(failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_checking_relay_that_officer_never_attends() {
+    let failure = under_an_unchecking_relay(&[]).await.unwrap_err();
+    assert!(failure.contains("attending"), "{failure}");
+}

@@ -1,0 +1,594 @@
+//! DOOR: media files as sources: Y4M, MP4 and Annex B with H.264 constrained baseline,
+//! WAV, Ogg Opus. What a file is, its first bytes say. Encoded bytes are held, pictures
+//! are decoded one at a time when they are due, sound is decoded once, at most
+//! [`SOUND_MAX`] of it. Everything loops without a gap.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shiguredo_mp4::bitstream::h264::parse_sps;
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits::SOUND_FRAME;
+use suora_protocol::media::h264::{is_keyframe, unit_type};
+
+use super::{mp4, ogg, wav, y4m};
+use crate::decode::h264::Decoder;
+use crate::fit::Frame;
+
+/// Longest sound of a file, in samples: ten minutes.
+pub const SOUND_MAX: usize = 10 * 60 * 48_000;
+/// Largest file that is held in memory.
+pub const BYTES_MAX: u64 = 512 << 20;
+/// Pictures that are decoded when a file is opened, to see that it can be used.
+const TRIED: usize = 300;
+
+/// A file that cannot be used, and why or what to do.
+pub fn bad(path: &Path, reason: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::BadMediaFile).with(format!("{}: {reason}", path.display()))
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Media {
+    /// Its pictures.
+    pub pictures: Option<Clip>,
+    /// Its sound.
+    pub sound: Option<Track>,
+}
+
+/// Opens and checks a file. Annex B names no times: it shows `fps` pictures a second. Sound
+/// that nobody wants is not read.
+pub fn open(path: &Path, fps: u32, want_sound: bool) -> Result<Media, Fault> {
+    let mut head = [0; 12];
+    let mut file = File::open(path).map_err(|error| bad(path, error))?;
+    let mut len = 0;
+    while len < head.len() {
+        match file
+            .read(&mut head[len..])
+            .map_err(|error| bad(path, error))?
+        {
+            0 => break,
+            more => len += more,
+        }
+    }
+    let only = |pictures, sound| Media { pictures, sound };
+    let coded = |coded: Coded| {
+        coded
+            .check(path)
+            .map(|coded| Clip(Kind::Coded(Arc::new(coded))))
+    };
+    match head {
+        [
+            b'Y',
+            b'U',
+            b'V',
+            b'4',
+            b'M',
+            b'P',
+            b'E',
+            b'G',
+            b'2',
+            b' ',
+            ..,
+        ] => {
+            let raw = y4m::Raw::open(path, fps).map_err(|reason| bad(path, reason))?;
+            Ok(only(Some(Clip(Kind::Raw(raw))), None))
+        }
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E'] => {
+            let samples = wav::read(path).map_err(|reason| bad(path, reason))?;
+            Ok(only(None, Some(Track::new(path, samples)?)))
+        }
+        [b'O', b'g', b'g', b'S', ..] => {
+            let samples = ogg::read(path).map_err(|reason| bad(path, reason))?;
+            Ok(only(None, Some(Track::new(path, samples)?)))
+        }
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
+            let movie = mp4::read(&bytes(path)?).map_err(|reason| bad(path, reason))?;
+            let sound = match movie.sound {
+                Some(sound) if want_sound => {
+                    let samples = sound.decode().map_err(|reason| bad(path, reason))?;
+                    Some(Track::new(path, samples)?)
+                }
+                _ if want_sound && movie.foreign_sound => {
+                    return Err(bad(
+                        path,
+                        "its sound is not Opus; convert it (ffmpeg -i IN -c:v copy -c:a libopus OUT.mp4) or name another microphone",
+                    ));
+                }
+                _ => None,
+            };
+            if movie.foreign_pictures && movie.video.is_none() {
+                return Err(bad(path, BASELINE));
+            }
+            let pictures = movie
+                .video
+                .map(|units| coded(Coded::new(units)))
+                .transpose()?;
+            if pictures.is_none() && sound.is_none() {
+                return Err(bad(path, "has neither pictures nor sound"));
+            }
+            Ok(only(pictures, sound))
+        }
+        [0, 0, 1, ..] | [0, 0, 0, 1, ..] => {
+            let units = annex_b(&bytes(path)?, fps);
+            Ok(only(Some(coded(Coded::new(units))?), None))
+        }
+        _ => Err(bad(
+            path,
+            "is neither Y4M, MP4, Annex B H.264, WAV nor Ogg Opus; convert it (ffmpeg -i IN -c:v libx264 -profile:v baseline -c:a libopus OUT.mp4)",
+        )),
+    }
+}
+
+const BASELINE: &str = "its pictures are not H.264 constrained baseline; convert it (ffmpeg -i IN -c:v libx264 -profile:v baseline -c:a libopus OUT.mp4)";
+
+/// A whole file, if it is not too large.
+pub fn bytes(path: &Path) -> Result<Bytes, Fault> {
+    let file = File::open(path).map_err(|error| bad(path, error))?;
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| bad(path, error))?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(bad(path, "is larger than 512 MiB; cut it"));
+    }
+    Ok(bytes.into())
+}
+
+/// One access unit of a clip.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unit {
+    /// When it is shown, in microseconds from the clip's begin.
+    pub at: u64,
+    /// For how long, in microseconds.
+    pub lasts: u64,
+    /// Annex B, with the parameter sets it needs.
+    pub data: Bytes,
+    /// Whether decoding can start here.
+    pub keyframe: bool,
+}
+
+/// H.264 pictures in memory.
+#[derive(Debug)]
+pub struct Coded {
+    units: Vec<Unit>,
+    period: u64,
+}
+
+impl Coded {
+    fn new(units: Vec<Unit>) -> Self {
+        let period = units.last().map_or(0, |last| last.at + last.lasts);
+        Self { units, period }
+    }
+
+    /// Finds what cannot be used before anybody needs it.
+    fn check(self, path: &Path) -> Result<Self, Fault> {
+        let first = self
+            .units
+            .first()
+            .filter(|first| first.keyframe && self.period > 0)
+            .ok_or_else(|| bad(path, "has no picture that decoding can begin with"))?;
+        let sps = suora_protocol::media::h264::split(&first.data)
+            .into_iter()
+            .find(|unit| unit_type(unit) == 7)
+            .and_then(|unit| parse_sps(unit).ok())
+            .ok_or_else(|| bad(path, "has no parameter set of H.264"))?;
+        if sps.profile_level_id.profile_idc != 66 {
+            return Err(bad(path, BASELINE));
+        }
+        if sps.width > 4_096 || sps.height > 4_096 {
+            return Err(bad(path, "has pictures of more than 4096 pixels a side"));
+        }
+        let mut decoder = Decoder::new()?;
+        for (number, unit) in self.units.iter().take(TRIED).enumerate() {
+            if !matches!(decoder.decode(&unit.data, unit.keyframe), Ok(Some(_))) {
+                return Err(bad(
+                    path,
+                    format!("is damaged at picture {number}; make it again"),
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The unit that is shown at a time, in microseconds.
+    fn index(&self, time: u64) -> usize {
+        self.units
+            .partition_point(|unit| unit.at <= time)
+            .saturating_sub(1)
+    }
+
+    /// The keyframe that a unit needs.
+    fn keyframe(&self, index: usize) -> usize {
+        let before = self.units.get(..=index).unwrap_or(&[]);
+        before.iter().rposition(|unit| unit.keyframe).unwrap_or(0)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Raw(y4m::Raw),
+    Coded(Arc<Coded>),
+}
+
+/// The pictures of a file, opened and checked.
+#[derive(Clone, Debug)]
+pub struct Clip(Kind);
+
+impl Clip {
+    /// A clip that may be damaged, such as a recording; `None` without pictures.
+    pub(crate) fn unchecked(units: Vec<Unit>) -> Option<Self> {
+        let coded = Coded::new(units);
+        (coded.period > 0).then(|| Self(Kind::Coded(Arc::new(coded))))
+    }
+
+    /// How long it is, in microseconds; more than 0.
+    pub fn period(&self) -> u64 {
+        match &self.0 {
+            Kind::Raw(raw) => raw.period(),
+            Kind::Coded(coded) => coded.period,
+        }
+    }
+
+    /// Begins to read it.
+    pub fn reader(&self) -> Result<Reader, Fault> {
+        Ok(match &self.0 {
+            Kind::Raw(raw) => Reader::Raw(raw.reader()?),
+            Kind::Coded(coded) => Reader::Coded(CodedReader {
+                coded: coded.clone(),
+                decoder: Decoder::new()?,
+                round: 0,
+                next: 0,
+                frame: Frame::default(),
+            }),
+        })
+    }
+}
+
+/// Reads a clip round and round.
+#[derive(Debug)]
+pub enum Reader {
+    /// Y4M, from the disk.
+    Raw(y4m::Reader),
+    /// H.264, from memory.
+    Coded(CodedReader),
+}
+
+impl Reader {
+    /// The picture at a time in microseconds that never falls; `None`: still the one
+    /// before, or nothing that can be shown.
+    pub fn at(&mut self, time: u64) -> Option<&Frame> {
+        match self {
+            Self::Raw(reader) => reader.at(time),
+            Self::Coded(reader) => reader.at(time),
+        }
+    }
+}
+
+/// Decodes forward, or on from the nearest keyframe.
+#[derive(Debug)]
+pub struct CodedReader {
+    coded: Arc<Coded>,
+    decoder: Decoder,
+    round: u64,
+    /// The unit that the decoder has not seen yet in this round.
+    next: usize,
+    frame: Frame,
+}
+
+impl CodedReader {
+    fn at(&mut self, time: u64) -> Option<&Frame> {
+        let (round, target) = (
+            time / self.coded.period,
+            self.coded.index(time % self.coded.period),
+        );
+        if round == self.round && target < self.next {
+            return None;
+        }
+        let keyframe = self.coded.keyframe(target);
+        if round != self.round || keyframe > self.next {
+            self.next = keyframe;
+            self.round = round;
+        }
+        let mut shown = false;
+        for unit in self.coded.units.get(self.next..=target).unwrap_or(&[]) {
+            let picture = self.decoder.decode(&unit.data, unit.keyframe);
+            shown = false;
+            // what is passed over needs no copy; a damaged picture leaves the one before
+            if let Ok(Some(picture)) = picture {
+                shown = true;
+                if std::ptr::eq(unit, &raw const self.coded.units[target]) {
+                    self.frame = picture.frame();
+                }
+            }
+        }
+        self.next = target + 1;
+        shown.then_some(&self.frame)
+    }
+}
+
+/// Access units of an Annex B stream, `fps` a second.
+fn annex_b(bytes: &Bytes, fps: u32) -> Vec<Unit> {
+    let mut starts = Vec::new();
+    let mut has_slice = true;
+    let mut at = 0;
+    while let Some(found) = find_start(bytes, at) {
+        let unit = &bytes[found + 3..];
+        let kind = unit_type(unit);
+        // a slice whose first macroblock is 0 begins a picture, what stands before it belongs to it
+        let first_slice = matches!(kind, 1 | 5) && unit.get(1).is_some_and(|byte| byte & 0x80 != 0);
+        if has_slice && (first_slice || (6..=9).contains(&kind)) {
+            let zero = found.checked_sub(1).filter(|zero| bytes[*zero] == 0);
+            starts.push(zero.unwrap_or(found));
+            has_slice = false;
+        }
+        has_slice |= matches!(kind, 1 | 5);
+        at = found + 3;
+    }
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    let time = |n: usize| n as u64 * 1_000_000 / u64::from(fps.max(1));
+    starts
+        .iter()
+        .zip(ends)
+        .enumerate()
+        .map(|(n, (start, end))| {
+            let data = bytes.slice(*start..end);
+            Unit {
+                at: time(n),
+                lasts: time(n + 1) - time(n),
+                keyframe: is_keyframe(&data),
+                data,
+            }
+        })
+        .collect()
+}
+
+fn find_start(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    let found = rest.windows(3).position(|window| window == [0, 0, 1])?;
+    Some(from + found)
+}
+
+/// Decoded sound, mono, 48 kHz, round and round.
+#[derive(Clone)]
+pub struct Track {
+    samples: Arc<[i16]>,
+    period: u64,
+}
+
+impl std::fmt::Debug for Track {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Track")
+            .field("samples", &self.samples.len())
+            .field("period", &self.period)
+            .finish()
+    }
+}
+
+impl Track {
+    fn new(path: &Path, samples: Vec<i16>) -> Result<Self, Fault> {
+        let period = samples.len() as u64 * 1_000 / 48;
+        if period == 0 {
+            return Err(bad(path, "has no sound in it"));
+        }
+        Ok(Self {
+            samples: samples.into(),
+            period,
+        })
+    }
+
+    /// The same track in rounds of so many microseconds, as long as the pictures it belongs
+    /// to: cut, or followed by silence.
+    #[must_use]
+    pub fn last(self, period: u64) -> Self {
+        Self {
+            period: period.max(1),
+            ..self
+        }
+    }
+
+    /// Block `n` of 20 ms.
+    pub fn block(&self, n: u64) -> Vec<i16> {
+        let first = n.saturating_mul(SOUND_FRAME as u64);
+        (0..SOUND_FRAME as u64)
+            .map(|at| self.sample(first.saturating_add(at)))
+            .collect()
+    }
+
+    fn sample(&self, at: u64) -> i16 {
+        let at = u128::from(at);
+        let period = u128::from(self.period);
+        let round = at * 1_000 / 48 / period;
+        let start = (round * period * 48).div_ceil(1_000);
+        usize::try_from(at - start)
+            .ok()
+            .and_then(|at| self.samples.get(at).copied())
+            .unwrap_or(0)
+    }
+}
+
+/// The path of a clip that is bundled with this crate, for tests and the demo.
+pub fn bundled(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("assets/clips")
+        .join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::{Picture, pattern};
+    use crate::encode::{Control, h264::Encoder};
+    use suora_protocol::time::Timestamp;
+
+    const SIZE: (u32, u32) = (160, 90);
+
+    /// An Annex B stream of the pattern, a keyframe each ten pictures.
+    fn stream(count: u64) -> Vec<u8> {
+        let pattern = pattern::Pattern::new(SIZE.0, SIZE.1, 25);
+        let (mut encoder, control) = (Encoder::new(25), Control::new(2_000_000));
+        let mut out = Vec::new();
+        for n in 0..count {
+            if n % 10 == 0 {
+                control.keyframe();
+            }
+            let picture = Picture {
+                captured: Timestamp::from_millis(i64::try_from(n).unwrap() * 40),
+                width: SIZE.0,
+                height: SIZE.1,
+                data: pattern.draw(n),
+            };
+            out.extend_from_slice(&encoder.encode(&picture, &control).unwrap().data);
+        }
+        out
+    }
+
+    fn y4m(count: u64, colours: &str) -> Vec<u8> {
+        let pattern = pattern::Pattern::new(SIZE.0, SIZE.1, 25);
+        let mut out = format!("YUV4MPEG2 W160 H90 F25:1 Ip A1:1{colours}\n").into_bytes();
+        for n in 0..count {
+            out.extend_from_slice(b"FRAME\n");
+            out.extend_from_slice(&pattern.draw(n));
+        }
+        out
+    }
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn open_bytes(bytes: &[u8]) -> Result<Media, Fault> {
+        open(file(bytes).path(), 25, true)
+    }
+
+    /// The numbers of the pictures that are shown at these times, in milliseconds.
+    fn numbers(clip: &Clip, times: &[u64]) -> Vec<Option<u32>> {
+        let mut reader = clip.reader().unwrap();
+        times
+            .iter()
+            .map(|ms| {
+                let frame = reader.at(ms * 1_000)?;
+                pattern::read(frame.width, frame.height, &frame.data).counter
+            })
+            .collect()
+    }
+
+    #[test]
+    fn pictures_loop_without_a_gap_and_are_left_out_or_repeated_as_time_asks() {
+        let raw = file(&y4m(30, " C420mpeg2"));
+        for clip in [
+            open(raw.path(), 30, true).unwrap().pictures.unwrap(),
+            open_bytes(&stream(30)).unwrap().pictures.unwrap(),
+        ] {
+            assert_eq!(clip.period(), 1_200_000);
+            assert_eq!(
+                numbers(
+                    &clip,
+                    &[0, 39, 40, 400, 1_190, 1_200, 1_240, 2_390, 36_001_200]
+                ),
+                [
+                    Some(0),
+                    None,
+                    Some(1),
+                    Some(10),
+                    Some(29),
+                    Some(0),
+                    Some(1),
+                    Some(29),
+                    Some(0)
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_with_what_to_do() {
+        let mut high = stream(3);
+        let sps = find_start(&high, 0).unwrap() + 4;
+        high[sps] = 100;
+        for (bytes, says) in [
+            (high, "-profile:v baseline"),
+            (y4m(1, " C444"), "yuv420p"),
+            (y4m(1, "")[..500].to_vec(), "no whole picture"),
+            (b"hello".to_vec(), "ffmpeg"),
+            (Vec::new(), "ffmpeg"),
+            (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2".to_vec(), "no index"),
+            (vec![0, 0, 1, 0x41, 9, 9], "decoding can begin"),
+        ] {
+            let fault = open_bytes(&bytes).unwrap_err();
+            assert_eq!(fault.code, Code::BadMediaFile);
+            let detail = fault.detail.unwrap();
+            assert!(detail.contains(says), "{detail}");
+        }
+    }
+
+    #[test]
+    fn damage_in_mid_stream_is_found_when_the_file_is_opened() {
+        let mut bytes = stream(30);
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 900].fill(0x55);
+        let detail = open_bytes(&bytes).unwrap_err().detail.unwrap();
+        assert!(detail.contains("damaged at picture"), "{detail}");
+    }
+
+    #[test]
+    fn a_damaged_picture_leaves_the_one_before_until_the_next_keyframe() {
+        let bytes = stream(30);
+        let mut units = annex_b(&bytes.into(), 25);
+        units[13].data = Bytes::from_static(&[0, 0, 1, 0x41, 0xff]);
+        let clip = Clip::unchecked(units).unwrap();
+        let times: Vec<_> = (0..30).map(|n| n * 40).collect();
+        let shown = numbers(&clip, &times);
+        for (n, number) in (0..30).zip(shown) {
+            assert_eq!(number, Some(n).filter(|n| !(13..20).contains(n)));
+        }
+    }
+
+    #[test]
+    fn sound_loops_in_step_with_the_pictures() {
+        let samples: Vec<i16> = (0..4_000).map(|at| at as i16 + 1).collect();
+        let path = Path::new("a");
+        let alone = Track::new(path, samples.clone()).unwrap();
+        let sound = |track: &Track, blocks: u64| -> Vec<i16> {
+            (0..blocks).flat_map(|n| track.block(n)).collect()
+        };
+        let all = sound(&alone, 100);
+        assert_eq!(all[..4_000], samples);
+        assert_eq!(all[4_000..8_000], samples);
+        // pictures of 100 ms: silence until they begin again
+        let longer = alone.clone().last(100_000);
+        let all = sound(&longer, 50);
+        assert_eq!(all[4_000..4_800], [0; 800]);
+        assert_eq!(all[4_800], 1);
+        assert_eq!(all[9_600], 1);
+        // pictures of 1/30 s: cut, and after a minute still in step
+        let shorter = alone.last(33_333);
+        assert_eq!(
+            shorter.block(3_000)[..3],
+            [all[0] + 28, all[0] + 29, all[0] + 30]
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn damaged_files_do_no_harm(kind in 0..2, places: Vec<(usize, u8)>, cut in 0_usize..3_000) {
+            let mut bytes = if kind == 0 { y4m(2, "") } else { stream(4) };
+            let len = bytes.len();
+            for (place, byte) in places {
+                bytes[place % len] = byte;
+            }
+            bytes.truncate(len - cut);
+            if let Ok(Media { pictures: Some(clip), .. }) = open_bytes(&bytes) {
+                numbers(&clip, &[0, 100, 10_000]);
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! PURE: what happened, in a line that stays: for a terminal that is read afterwards.
+
+use super::{exchange, path_text, whole};
+use crate::text::{Texts, plain};
+use crate::view::{Stage, View};
+
+/// Tells each step of a contact once.
+#[derive(Debug)]
+pub struct Progress {
+    officer: bool,
+    agency: Option<String>,
+    peer: Option<String>,
+    linked: Option<bool>,
+    stage: Stage,
+}
+
+impl Progress {
+    /// The steps of an officer, or of a citizen.
+    pub const fn new(officer: bool) -> Self {
+        Self {
+            officer,
+            agency: None,
+            peer: None,
+            linked: None,
+            stage: Stage::Idle,
+        }
+    }
+
+    /// The agency's name, from its verified descriptor.
+    pub fn agency(&mut self, name: impl Into<String>) {
+        self.agency = Some(name.into());
+    }
+
+    /// The line of a view; `None` where there is nothing new to say.
+    pub fn take(&mut self, view: &View, texts: &Texts) -> Option<String> {
+        match view {
+            View::Link { up, code } => {
+                // a redial that fails again is no news
+                if self.linked.replace(*up) == Some(*up) {
+                    return None;
+                }
+                match code.filter(|_| !*up) {
+                    None => Some(texts.get("progress-link")),
+                    Some(code) => Some(format!("{} {}", texts.sentence(code), texts.next(code))),
+                }
+            }
+            View::Queue { position } => {
+                let number = (u64::from(*position) + 1).to_string();
+                Some(texts.with("progress-waiting", &[("number", &number)]))
+            }
+            View::Attending { waiting } => {
+                Some(texts.with("progress-attending", &[("waiting", &waiting.to_string())]))
+            }
+            View::Offer { waited } => {
+                Some(texts.with("progress-offer", &[("seconds", &waited.to_string())]))
+            }
+            View::Session {
+                stage,
+                peer,
+                security,
+                path,
+            } => {
+                if let Some(peer) = peer {
+                    self.peer = peer.verified_as.clone();
+                }
+                let peer = peer
+                    .as_ref()
+                    .map(|peer| whole(peer.verified_as.as_deref(), self.agency.as_deref(), texts));
+                match (std::mem::replace(&mut self.stage, *stage), stage) {
+                    (Stage::Accepted, Stage::Idle) => Some(texts.get("progress-over")),
+                    (_, Stage::Idle) => None,
+                    (_, Stage::Connecting) => Some(texts.get("progress-connecting")),
+                    (_, Stage::Warm) => {
+                        let id = if self.officer {
+                            "progress-warm-officer"
+                        } else {
+                            "progress-warm-citizen"
+                        };
+                        Some(texts.with(id, &[("peer", &peer?)]))
+                    }
+                    (_, Stage::Accepted) => {
+                        let id = if self.officer {
+                            "progress-accepted-officer"
+                        } else {
+                            "progress-accepted-citizen"
+                        };
+                        let path = path_text(path.as_ref()?, texts);
+                        let exchange = exchange(&security.as_ref()?.key_exchange, texts);
+                        Some(texts.with(id, &[("path", &path), ("exchange", &exchange)]))
+                    }
+                }
+            }
+            View::Chat { from: "me", text } => {
+                Some(texts.with("progress-chat-me", &[("text", text)]))
+            }
+            View::Chat { text, .. } => {
+                let nobody = texts.get("progress-other-end");
+                let name = self.peer.as_deref().unwrap_or(&nobody);
+                Some(texts.with("progress-chat-peer", &[("name", name), ("text", text)]))
+            }
+            View::PeerMedia { audio, video } => Some(texts.get(match (audio, video) {
+                (true, true) => "progress-media-both",
+                (true, false) => "progress-media-voice",
+                (false, true) => "progress-media-picture",
+                (false, false) => "progress-media-none",
+            })),
+            View::Fault { code, detail } => {
+                let (what, next) = (texts.sentence(*code), texts.next(*code));
+                Some(match detail {
+                    Some(detail) => format!("{what} ({}) {next}", plain(detail)),
+                    None => format!("{what} {next}"),
+                })
+            }
+            View::Stats(_) | View::Report { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use suora_protocol::fault::Code;
+
+    use super::*;
+    use crate::report::{Path, Peer, Security};
+
+    fn session(stage: Stage, name: Option<&str>) -> View {
+        View::Session {
+            stage,
+            peer: Some(Peer {
+                peer_id: "12D3Koo".into(),
+                verified_as: name.map(Into::into),
+            }),
+            security: Some(Security {
+                tls: "1.3",
+                key_exchange: "X25519MLKEM768".into(),
+                fingerprint: "00".into(),
+            }),
+            path: Some(Path {
+                kind: "direct",
+                transport: "udp",
+                local: None,
+                remote: None,
+                relay: None,
+                rtt_ms: None,
+            }),
+        }
+    }
+
+    fn link(up: bool) -> View {
+        View::Link {
+            up,
+            code: (!up).then_some(Code::RelayUnreachable),
+        }
+    }
+
+    #[test]
+    fn a_citizens_contact_reads_as_a_story() {
+        let texts = Texts::new("en");
+        let mut progress = Progress::new(false);
+        progress.agency("Tax Agency");
+        let views = [
+            link(true),
+            View::Queue { position: 0 },
+            session(Stage::Warm, Some("Matti")),
+            session(Stage::Accepted, Some("Matti")),
+            View::Chat {
+                from: "peer",
+                text: "Hello".into(),
+            },
+            session(Stage::Idle, Some("Matti")),
+        ];
+        let told: Vec<String> = views
+            .iter()
+            .filter_map(|view| progress.take(view, &texts))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "The agency's relay answers.",
+                "You wait as number 1.",
+                "Connected with Matti from Tax Agency, verified by credential. Waiting for the officer's yes.",
+                "The officer accepted. You see and hear each other now: direct (UDP), post-quantum key exchange.",
+                "Matti: Hello",
+                "The conversation is over.",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_officer_reads_that_the_citizen_is_not_identified() {
+        let texts = Texts::new("en");
+        let told = Progress::new(true).take(&session(Stage::Warm, None), &texts);
+        assert_eq!(
+            told.unwrap(),
+            "Connected with a citizen, not identified. Waiting for your yes."
+        );
+    }
+
+    #[test]
+    fn each_failed_redial_is_not_told_again() {
+        let texts = Texts::new("en");
+        let mut progress = Progress::new(false);
+        let told: Vec<bool> = [false, false, true, true, false]
+            .into_iter()
+            .map(|up| progress.take(&link(up), &texts).is_some())
+            .collect();
+        assert_eq!(told, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn a_fault_says_what_exactly_and_what_to_do() {
+        let texts = Texts::new("en");
+        let view = View::Fault {
+            code: Code::BadFile,
+            detail: Some("a.cose:\u{1b}[2J no such file".into()),
+        };
+        assert_eq!(
+            Progress::new(false).take(&view, &texts).unwrap(),
+            "A file cannot be read or written. (a.cose: [2J no such file) \
+             Check the file's name, its folder and who may use it."
+        );
+    }
+
+    #[test]
+    fn no_line_lacks_a_variable() {
+        for language in ["fi", "sv", "en"] {
+            let texts = Texts::new(language);
+            for officer in [true, false] {
+                let mut progress = Progress::new(officer);
+                for view in [
+                    link(true),
+                    link(false),
+                    View::Queue { position: 1 },
+                    View::Attending { waiting: 1 },
+                    View::Offer { waited: 3 },
+                    session(Stage::Connecting, None),
+                    session(Stage::Warm, Some("Matti")),
+                    session(Stage::Accepted, None),
+                    View::Chat {
+                        from: "me",
+                        text: "x".into(),
+                    },
+                    View::Chat {
+                        from: "peer",
+                        text: "x".into(),
+                    },
+                    View::PeerMedia {
+                        audio: false,
+                        video: false,
+                    },
+                ] {
+                    let line = progress.take(&view, &texts).unwrap();
+                    assert!(!line.contains('{') && line.contains(' '), "{line}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! PURE: a call report as a person reads it. The report is taken as JSON, so that it may
+//! come from this program or from the file of another.
+
+use serde_json::Value;
+use suora_protocol::fault::Code;
+
+use super::{exchange, whole};
+use crate::text::{Texts, plain};
+
+/// A step of the demo.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Keys and documents are made.
+    Keys,
+    /// The relay starts.
+    Relay,
+    /// The officer's node starts.
+    Officer,
+    /// The citizen's node starts.
+    Citizen,
+    /// The two talk.
+    Talk,
+    /// The recordings are looked at.
+    Files,
+}
+
+impl Step {
+    /// The step in words.
+    pub fn text(self, texts: &Texts) -> String {
+        texts.get(match self {
+            Self::Keys => "demo-keys",
+            Self::Relay => "demo-relay",
+            Self::Officer => "demo-officer",
+            Self::Citizen => "demo-citizen",
+            Self::Talk => "demo-talk",
+            Self::Files => "demo-files",
+        })
+    }
+}
+
+/// What the demo is about to do.
+pub fn demo_begins(seconds: u64, texts: &Texts) -> String {
+    texts.with("demo-begin", &[("seconds", &seconds.to_string())])
+}
+
+/// How the demo ended, and where to look.
+pub fn demo_ended(worked: bool, folder: &str, texts: &Texts) -> String {
+    let how = texts.get(if worked { "demo-worked" } else { "demo-failed" });
+    let left = texts.with("demo-left", &[("folder", folder)]);
+    format!("{how}\n{left}")
+}
+
+/// The lines of a report: a title, then label and value in two columns. What was not
+/// measured says so.
+pub fn lines(report: &Value, texts: &Texts) -> Vec<String> {
+    let report = Report {
+        value: report,
+        texts,
+    };
+    let rows = [
+        ("summary-outcome", report.outcome()),
+        ("summary-peer", report.peer()),
+        ("summary-path", report.path()),
+        ("summary-encryption", report.encryption()),
+        ("summary-first-picture", report.first_picture()),
+        ("summary-picture", report.picture()),
+        ("summary-freezes", report.freezes()),
+        ("summary-sound", report.sound()),
+        ("summary-skew", report.ms("/audio/av_skew_ms/p50")),
+        ("summary-chat", report.chat()),
+        ("summary-lost", report.lost()),
+        ("summary-cost", report.cost()),
+    ];
+    let labels: Vec<String> = rows.iter().map(|(id, _)| texts.get(id)).collect();
+    let width = labels.iter().map(|label| label.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let title = texts.get(match report.text("/role") {
+        Some("officer") => "summary-officer",
+        _ => "summary-citizen",
+    });
+    let rows = labels.iter().zip(rows).map(|(label, (_, value))| {
+        let value = value.unwrap_or_else(|| texts.get("not-measured"));
+        format!("  {label:width$}  {value}")
+    });
+    std::iter::once(title).chain(rows).collect()
+}
+
+struct Report<'a> {
+    value: &'a Value,
+    texts: &'a Texts,
+}
+
+impl Report<'_> {
+    fn text(&self, path: &str) -> Option<&str> {
+        self.value.pointer(path)?.as_str()
+    }
+
+    fn number(&self, path: &str, decimals: usize) -> Option<String> {
+        let value = self.value.pointer(path)?.as_f64()?;
+        Some(self.texts.number(value, decimals))
+    }
+
+    fn ms(&self, path: &str) -> Option<String> {
+        Some(format!("{} ms", self.number(path, 0)?))
+    }
+
+    fn outcome(&self) -> Option<String> {
+        let outcome = self.texts.get(match self.text("/outcome")? {
+            "completed" => "outcome-completed",
+            "refused" => "outcome-refused",
+            _ => "outcome-failed",
+        });
+        let Some(code) = self.text("/error/code") else {
+            return Some(outcome);
+        };
+        let code = Code::parse(code).unwrap_or(Code::Internal);
+        let (what, next) = (self.texts.sentence(code), self.texts.next(code));
+        Some(match self.text("/error/message") {
+            Some(detail) => format!("{outcome}: {what} ({}) {next}", plain(detail)),
+            None => format!("{outcome}: {what} {next}"),
+        })
+    }
+
+    fn peer(&self) -> Option<String> {
+        self.text("/peer/peer_id")?;
+        Some(whole(self.text("/peer/verified_as"), None, self.texts))
+    }
+
+    fn path(&self) -> Option<String> {
+        let transport = self.text("/path/transport")?.to_uppercase();
+        let texts = self.texts;
+        let path = match (self.text("/path/kind")?, self.text("/path/relay")) {
+            ("direct", _) => texts.with("path-direct", &[("transport", &transport)]),
+            (_, Some(relay)) => texts.with(
+                "path-relayed",
+                &[("relay", relay), ("transport", &transport)],
+            ),
+            (_, None) => texts.with("path-relayed-unknown", &[("transport", &transport)]),
+        };
+        Some(match self.number("/path/rtt_ms", 1) {
+            Some(ms) => texts.with("summary-round-trip", &[("path", &path), ("ms", &ms)]),
+            None => path,
+        })
+    }
+
+    fn encryption(&self) -> Option<String> {
+        let group = self.text("/security/key_exchange")?;
+        let exchange = exchange(group, self.texts);
+        let tls = self.text("/security/tls")?;
+        Some(format!("TLS {}, {exchange} ({})", plain(tls), plain(group)))
+    }
+
+    fn first_picture(&self) -> Option<String> {
+        self.ms("/timing_ms/accept_to_first_frame")
+    }
+
+    fn picture(&self) -> Option<String> {
+        let args = [
+            ("width", self.number("/video/received/width", 0)?),
+            ("height", self.number("/video/received/height", 0)?),
+            ("fps", self.number("/video/received/fps", 1)?),
+            ("ms", self.number("/video/received/latency_ms/p50", 0)?),
+        ];
+        Some(self.with("summary-picture-value", &args))
+    }
+
+    fn freezes(&self) -> Option<String> {
+        let count = self.number("/video/received/freezes", 0)?;
+        let ms = self.ms("/video/received/freeze_ms")?;
+        Some(format!("{count} ({ms})"))
+    }
+
+    fn sound(&self) -> Option<String> {
+        let args = [
+            ("ms", self.number("/audio/received/latency_ms/p50", 0)?),
+            ("concealed", self.number("/audio/received/concealed_ms", 0)?),
+            ("played", self.number("/audio/received/played_ms", 0)?),
+        ];
+        Some(self.with("summary-sound-value", &args))
+    }
+
+    fn chat(&self) -> Option<String> {
+        let args = [
+            ("sent", self.number("/chat/sent", 0)?),
+            ("received", self.number("/chat/received", 0)?),
+        ];
+        Some(self.with("summary-chat-value", &args))
+    }
+
+    fn lost(&self) -> Option<String> {
+        let args = [
+            ("lost", self.number("/wire/lost_packets", 0)?),
+            ("sent", self.number("/wire/sent_packets", 0)?),
+        ];
+        Some(self.with("summary-lost-value", &args))
+    }
+
+    fn cost(&self) -> Option<String> {
+        let bytes = self.value.pointer("/max_rss_bytes")?.as_f64()?;
+        let args = [
+            ("cpu", self.number("/cpu_seconds", 1)?),
+            ("memory", self.texts.number(bytes / 1e6, 0)),
+        ];
+        Some(self.with("summary-cost-value", &args))
+    }
+
+    fn with(&self, id: &str, args: &[(&str, String)]) -> String {
+        let args: Vec<(&str, &str)> = args
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        self.texts.with(id, &args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use suora_protocol::fault::Fault;
+
+    use super::*;
+    use crate::engine::sessions;
+    use crate::report::{Path, Peer, Security, Timing};
+
+    fn whole_report() -> Value {
+        let mut report = sessions::failed("citizen", &Fault::new(Code::Ended), Timing::default());
+        report.outcome = crate::report::Outcome::Completed;
+        report.error = None;
+        report.peer = Some(Peer {
+            peer_id: "12D3Koo".into(),
+            verified_as: Some("Maija Virtanen".into()),
+        });
+        report.path = Some(Path {
+            kind: "direct",
+            transport: "udp",
+            local: None,
+            remote: None,
+            relay: None,
+            rtt_ms: Some(1.25),
+        });
+        report.security = Some(Security {
+            tls: "1.3",
+            key_exchange: "X25519MLKEM768".into(),
+            fingerprint: "00".into(),
+        });
+        report.timing_ms.accept_to_first_frame = Some(61.2);
+        let video = &mut report.video.received;
+        (video.width, video.height, video.fps) = (Some(640), Some(360), Some(29.96));
+        video.latency_ms.p50 = Some(48.4);
+        report.audio.received.latency_ms.p50 = Some(61.0);
+        report.audio.received.played_ms = 10_020;
+        report.audio.av_skew_ms.p50 = Some(-4.0);
+        report.chat.sent = 2;
+        report.wire.sent_packets = 900;
+        report.cpu_seconds = Some(1.72);
+        report.max_rss_bytes = Some(81_000_000);
+        serde_json::to_value(report).unwrap()
+    }
+
+    #[test]
+    fn a_person_reads_how_it_went() {
+        let text = lines(&whole_report(), &Texts::new("en")).join("\n");
+        assert_eq!(
+            text,
+            "The citizen's side\n\
+            \x20 Result                   completed\n\
+            \x20 Other end                Maija Virtanen, verified by credential\n\
+            \x20 Path                     direct (UDP), round trip 1.2 ms\n\
+            \x20 Encryption               TLS 1.3, post-quantum key exchange (X25519MLKEM768)\n\
+            \x20 Accept to first picture  61 ms\n\
+            \x20 Picture                  640 × 360, 30.0 pictures/s, 48 ms from camera to screen\n\
+            \x20 Freezes                  0 (0 ms)\n\
+            \x20 Sound                    61 ms from mouth to ear, 0 of 10020 ms made up\n\
+            \x20 Picture behind sound     -4 ms\n\
+            \x20 Chat lines               2 sent, 0 received\n\
+            \x20 Lost packets             0 of 900\n\
+            \x20 This program used        1.7 s of processor time, 81 MB of memory"
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_says_so_and_a_failure_says_why() {
+        let fault = Fault::new(Code::Revoked).with("credential");
+        let report = sessions::failed("officer", &fault, Timing::default());
+        let report = serde_json::to_value(report).unwrap();
+        let text = lines(&report, &Texts::new("en")).join("\n");
+        assert!(text.starts_with("The officer's side\n"), "{text}");
+        assert!(text.contains("refused: The agency has withdrawn"), "{text}");
+        assert!(text.contains("(credential)"), "{text}");
+        for label in ["Other end", "Path", "Picture", "Sound", "This program used"] {
+            let line = text.lines().find(|line| line.trim().starts_with(label));
+            assert!(line.unwrap().ends_with("not measured"), "{text}");
+        }
+    }
+
+    #[test]
+    fn any_json_gives_a_summary_without_gaps() {
+        for language in ["fi", "sv", "en"] {
+            let texts = Texts::new(language);
+            for report in [
+                Value::Null,
+                serde_json::json!({ "role": 3 }),
+                whole_report(),
+            ] {
+                let lines = lines(&report, &texts);
+                assert_eq!(lines.len(), 13);
+                assert!(!lines.iter().any(|line| line.contains('{')), "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_demo_tells_its_steps() {
+        let texts = Texts::new("en");
+        let steps = [
+            Step::Keys,
+            Step::Relay,
+            Step::Officer,
+            Step::Citizen,
+            Step::Talk,
+            Step::Files,
+        ];
+        for step in steps {
+            assert!(!step.text(&texts).starts_with("demo-"));
+        }
+        assert!(demo_begins(10, &texts).contains("10 s"));
+        let ended = demo_ended(true, "target/demo", &texts);
+        assert!(ended.starts_with("It worked") && ended.ends_with("target/demo"));
+    }
+}

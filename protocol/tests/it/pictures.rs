@@ -1,0 +1,357 @@
+//! Pictures between a sender and a receiver, one virtual clock (`spec/media.md`, sections 2 to 7).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use suora_protocol::fault::Code;
+use suora_protocol::limits;
+use suora_protocol::media::receiver::{Input, Output, Receiver};
+use suora_protocol::media::rtcp::{self, Report};
+use suora_protocol::media::sender::{self, Sender};
+use suora_protocol::media::{EncodedFrame, Kind, h264};
+use suora_protocol::time::Now;
+
+use crate::clock::base;
+
+/// A picture of one or two NAL units whose bytes tell its number.
+fn picture(now: Now, number: u8, keyframe: bool) -> EncodedFrame {
+    let mut data = Vec::new();
+    if keyframe {
+        h264::join(&mut data, &[0x67, number, 1]);
+    }
+    h264::join(
+        &mut data,
+        &[
+            vec![if keyframe { 0x65 } else { 0x41 }, number],
+            vec![number | 1; 3_000],
+        ]
+        .concat(),
+    );
+    EncodedFrame {
+        kind: Kind::Video,
+        captured: now.utc,
+        data: data.into(),
+        keyframe,
+        width: 0,
+        height: 0,
+        duration: Duration::from_micros(33_333),
+    }
+}
+
+/// Everything that the sender has to say, by stream.
+fn drain(sender: &mut Sender) -> (BTreeMap<u64, Vec<u8>>, Vec<Bytes>, usize) {
+    let (mut streams, mut datagrams, mut keyframes) =
+        (BTreeMap::<u64, Vec<u8>>::new(), Vec::new(), 0);
+    loop {
+        match sender.poll_output() {
+            sender::Output::Write(stream, bytes) => {
+                streams.entry(stream).or_default().extend_from_slice(&bytes)
+            }
+            sender::Output::Datagram(bytes) => datagrams.push(bytes),
+            sender::Output::Keyframe => keyframes += 1,
+            sender::Output::Wait(..) => return (streams, datagrams, keyframes),
+            _ => {}
+        }
+    }
+}
+
+fn frames(receiver: &mut Receiver) -> (Vec<EncodedFrame>, usize) {
+    let (mut frames, mut asked) = (Vec::new(), 0);
+    loop {
+        match receiver.poll_output() {
+            Output::Frame(frame) => frames.push(frame),
+            Output::Datagram(bytes)
+                if rtcp::read(&bytes[1..])
+                    .unwrap()
+                    .iter()
+                    .any(|r| matches!(r, Report::PictureLoss { .. })) =>
+            {
+                asked += 1
+            }
+            Output::Wait(..) => return (frames, asked),
+            _ => {}
+        }
+    }
+}
+
+fn pair(now: Now) -> (Sender, Receiver) {
+    let (mut sender, mut receiver) = (Sender::new(0, [1, 2]), Receiver::new(1, 0, 3));
+    sender.handle_input(now, sender::Input::Open).unwrap();
+    receiver.handle_input(now, Input::Accepted).unwrap();
+    (sender, receiver)
+}
+
+// covers: SUORA-MED-002, SUORA-MED-003
+#[test]
+fn pictures_arrive_as_they_left_in_any_order_of_streams() {
+    let now = base();
+    let (mut sender, mut receiver) = pair(now);
+    let sent: Vec<_> = (0..4)
+        .map(|number| {
+            picture(
+                now.after(Duration::from_millis(33) * u32::from(number)),
+                number,
+                number == 0,
+            )
+        })
+        .collect();
+    for frame in &sent {
+        sender
+            .handle_input(now, sender::Input::Frame(frame.clone()))
+            .unwrap();
+    }
+    sender
+        .handle_input(now, sender::Input::Beat(1 << 20))
+        .unwrap();
+    let (streams, ..) = drain(&mut sender);
+    assert_eq!(streams.len(), 4);
+    for stream in [0, 2, 3, 1] {
+        for bytes in streams[&stream].chunks(700) {
+            receiver
+                .handle_input(now, Input::StreamData(stream, bytes))
+                .unwrap();
+        }
+        receiver
+            .handle_input(now, Input::StreamEnd(stream))
+            .unwrap();
+    }
+    assert_eq!(frames(&mut receiver).0, sent);
+}
+
+// covers: SUORA-MED-008
+#[test]
+fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
+    let now = base();
+    let (mut sender, mut receiver) = pair(now);
+    for number in 0..4 {
+        sender
+            .handle_input(now, sender::Input::Frame(picture(now, number, number == 0)))
+            .unwrap();
+    }
+    sender
+        .handle_input(now, sender::Input::Beat(1 << 20))
+        .unwrap();
+    let (streams, ..) = drain(&mut sender);
+    for stream in [0, 2, 3] {
+        receiver
+            .handle_input(now, Input::StreamData(stream, &streams[&stream]))
+            .unwrap();
+        receiver
+            .handle_input(now, Input::StreamEnd(stream))
+            .unwrap();
+    }
+    receiver
+        .handle_input(now.after(Duration::from_millis(150)), Input::Tick)
+        .unwrap();
+    let (shown, asked) = frames(&mut receiver);
+    assert_eq!((shown.len(), asked), (1, 1));
+    sender
+        .handle_input(now, sender::Input::Frame(picture(now, 9, true)))
+        .unwrap();
+    sender
+        .handle_input(now, sender::Input::Beat(1 << 20))
+        .unwrap();
+    let (streams, ..) = drain(&mut sender);
+    receiver
+        .handle_input(now, Input::StreamData(4, &streams[&4]))
+        .unwrap();
+    receiver.handle_input(now, Input::StreamEnd(4)).unwrap();
+    assert_eq!(frames(&mut receiver).0.len(), 1);
+}
+
+// covers: SUORA-MED-007
+#[test]
+fn nothing_leaves_before_the_gate_opens() {
+    let now = base();
+    let mut sender = Sender::new(0, [1, 2]);
+    sender
+        .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
+        .unwrap();
+    sender
+        .handle_input(now, sender::Input::Beat(1 << 20))
+        .unwrap();
+    let (streams, datagrams, keyframes) = drain(&mut sender);
+    assert!(streams.is_empty() && datagrams.is_empty() && keyframes == 0);
+    // the host knows of its own accept
+    let mut host = Receiver::new(0, 1, 3);
+    let early = host.handle_input(now, Input::Datagram(&[17, 0x80]));
+    assert_eq!(
+        early.map_err(|fault| fault.code),
+        Err(Code::ProtocolViolation)
+    );
+}
+
+// covers: SUORA-MED-010
+#[test]
+fn stale_pictures_are_reset_and_a_keyframe_follows() {
+    let now = base();
+    let (mut sender, _) = pair(now);
+    drain(&mut sender);
+    sender
+        .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
+        .unwrap();
+    sender.handle_input(now, sender::Input::Beat(100)).unwrap();
+    let late = now.after(limits::FRAME_STALE + Duration::from_millis(1));
+    sender.handle_input(late, sender::Input::Beat(100)).unwrap();
+    let mut outputs = Vec::new();
+    loop {
+        match sender.poll_output() {
+            sender::Output::Wait(..) => break,
+            output => outputs.push(output),
+        }
+    }
+    assert!(
+        outputs.contains(&sender::Output::Reset(0)) && outputs.contains(&sender::Output::Keyframe)
+    );
+    assert_eq!(sender.sent().frames, 0);
+    sender
+        .handle_input(late, sender::Input::Frame(picture(late, 2, false)))
+        .unwrap();
+    assert_eq!(
+        sender.backlog(),
+        0,
+        "a delta picture must wait for the keyframe"
+    );
+}
+
+#[test]
+fn the_budget_bounds_what_pictures_write_in_a_beat() {
+    let now = base();
+    let (mut sender, _) = pair(now);
+    sender
+        .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
+        .unwrap();
+    sender
+        .handle_input(now, sender::Input::Beat(1_000))
+        .unwrap();
+    let (streams, ..) = drain(&mut sender);
+    assert_eq!(streams[&0].len(), 1_000);
+}
+
+#[test]
+fn what_was_sent_meets_what_arrived() {
+    let now = base();
+    let (mut sender, mut receiver) = pair(now);
+    let sound = EncodedFrame {
+        kind: Kind::Audio,
+        data: vec![0x78; 60].into(),
+        ..picture(now, 1, true)
+    };
+    for _ in 0..4 {
+        sender
+            .handle_input(now, sender::Input::Frame(sound.clone()))
+            .unwrap();
+    }
+    let (_, datagrams, _) = drain(&mut sender);
+    for at in [0, 1, 3] {
+        receiver
+            .handle_input(
+                now.after(Duration::from_millis(25)),
+                Input::Datagram(&datagrams[at]),
+            )
+            .unwrap();
+    }
+    receiver
+        .handle_input(now.after(Duration::from_millis(100)), Input::Tick)
+        .unwrap();
+    let report = loop {
+        match receiver.poll_output() {
+            Output::Datagram(bytes) => break bytes,
+            Output::Wait(..) => panic!("no report"),
+            _ => {}
+        }
+    };
+    let Report::Arrivals(tracks) = &rtcp::read(&report[1..]).unwrap()[0] else {
+        panic!()
+    };
+    let feedback = sender.feedback(&tracks[0]);
+    assert_eq!(
+        feedback.iter().map(|f| f.age.is_some()).collect::<Vec<_>>(),
+        [true, true, false, true]
+    );
+}
+
+/// What a host sends right after its accept: a picture and a sound.
+fn burst(now: Now) -> (Vec<u8>, Bytes) {
+    let mut sender = Sender::new(0, [1, 2]);
+    sender.handle_input(now, sender::Input::Open).unwrap();
+    let sound = EncodedFrame {
+        kind: Kind::Audio,
+        data: vec![0x78; 60].into(),
+        ..picture(now, 1, true)
+    };
+    for frame in [sound, picture(now, 1, true)] {
+        sender
+            .handle_input(now, sender::Input::Frame(frame))
+            .unwrap();
+    }
+    sender
+        .handle_input(now, sender::Input::Beat(1 << 20))
+        .unwrap();
+    let (mut streams, datagrams, _) = drain(&mut sender);
+    (streams.remove(&0).unwrap(), datagrams[0].clone())
+}
+
+// covers: SUORA-MED-007
+#[test]
+fn a_guest_holds_what_overtakes_the_accept() {
+    let now = base();
+    let (stream, datagram) = burst(now);
+    let mut guest = Receiver::new(1, 0, 3);
+    guest.handle_input(now, Input::Datagram(&datagram)).unwrap();
+    guest
+        .handle_input(now, Input::StreamData(0, &stream))
+        .unwrap();
+    guest.handle_input(now, Input::StreamEnd(0)).unwrap();
+    let outputs = |guest: &mut Receiver| {
+        std::iter::from_fn(|| match guest.poll_output() {
+            Output::Wait(..) => None,
+            output => Some(output),
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(outputs(&mut guest), []);
+    let late = now.after(limits::EARLY_WAIT - Duration::from_millis(1));
+    guest.handle_input(late, Input::Tick).unwrap();
+    guest.handle_input(late, Input::Accepted).unwrap();
+    assert!(matches!(
+        outputs(&mut guest).as_slice(),
+        [Output::Audio(_), Output::Frame(_), ..]
+    ));
+}
+
+#[test]
+fn media_that_no_accept_follows_is_a_violation() {
+    let now = base();
+    let (_, datagram) = burst(now);
+    let mut guest = Receiver::new(1, 0, 3);
+    guest.handle_input(now, Input::Datagram(&datagram)).unwrap();
+    let Output::Wait(Some(due), _) = guest.poll_output() else {
+        panic!("no deadline")
+    };
+    assert_eq!(due, now.after(limits::EARLY_WAIT).mono);
+    let late = guest.handle_input(now.after(limits::EARLY_WAIT), Input::Tick);
+    assert_eq!(
+        late.map_err(|fault| fault.code),
+        Err(Code::ProtocolViolation)
+    );
+    // nor is it held without bound
+    let mut guest = Receiver::new(1, 0, 3);
+    let flood = (0..100_000)
+        .map(|_| guest.handle_input(now, Input::Datagram(&datagram)))
+        .find_map(Result::err);
+    assert_eq!(flood.map(|fault| fault.code), Some(Code::ProtocolViolation));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let now = base();
+        let (_, mut receiver) = pair(now);
+        let _ = receiver.handle_input(now, Input::Datagram(&bytes));
+        let _ = receiver.handle_input(now, Input::StreamData(0, &bytes));
+        let _ = receiver.handle_input(now, Input::StreamEnd(0));
+    }
+}
