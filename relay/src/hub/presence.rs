@@ -94,7 +94,10 @@ impl Hub {
             ToRelay::Accepted { ticket, attempt } => match self.offered(peer, ticket, attempt)? {
                 Offer::Live => self.engage(ticket, peer),
                 // It believes that it is in consultation: free when it says that this ended.
-                Offer::Over => self.set_engagement(peer, Engagement::Elsewhere),
+                Offer::Over if !self.engaged.contains_key(&peer) => {
+                    self.set_engagement(peer, Engagement::Elsewhere);
+                }
+                Offer::Over => {}
             },
             ToRelay::Declined {
                 ticket,
@@ -133,7 +136,7 @@ impl Hub {
         let old = self.officers.get(&peer);
         let stays = old.is_some_and(|old| old.link == Some(link) && old.desk == desk);
         if let Some(Engagement::Offered(ticket)) = old.map(|old| old.engagement)
-            && !stays
+            && (!stays || engaged.is_some())
         {
             self.wait_again(now, ticket, Code::OfficerGone);
         }

@@ -39,6 +39,7 @@ fn refusal(stage: &mut Stage, officer: &Key, credential: Vec<u8>) -> Option<Code
     refused
 }
 
+// covers: SUORA-DSK-002
 #[test]
 fn only_an_officer_with_a_valid_credential_of_this_desk_attends() {
     let day = |number: i64| Timestamp::from_secs(START.as_secs() + number * 86_400);
@@ -71,6 +72,7 @@ fn only_an_officer_with_a_valid_credential_of_this_desk_attends() {
     );
 }
 
+// covers: SUORA-DSK-002
 #[test]
 fn a_credential_must_be_shown_and_signed_by_an_issuing_key() {
     let mut stage = Stage::new();
@@ -128,6 +130,7 @@ fn who_does_not_attend_has_nothing_to_say() {
     assert_eq!(stage.queue(), [1]);
 }
 
+// covers: SUORA-DSK-004
 #[test]
 fn an_unanswered_offer_goes_to_the_next_and_the_silent_officer_is_busy() {
     let mut stage = Stage::new();
@@ -172,6 +175,7 @@ fn an_unanswered_offer_goes_to_the_next_and_the_silent_officer_is_busy() {
     assert!(stage.offer(first).is_some());
 }
 
+// covers: SUORA-DSK-001, SUORA-DSK-004
 #[test]
 fn an_expired_offer_waits_ahead_of_those_who_came_later() {
     let mut stage = Stage::new();
@@ -183,6 +187,7 @@ fn an_expired_offer_waits_ahead_of_those_who_came_later() {
     assert_eq!(stage.queue(), [1, 2]);
 }
 
+// covers: SUORA-DSK-012
 #[test]
 fn a_declined_ticket_goes_to_another_officer_and_the_next_ticket_to_the_one_who_declined() {
     let mut stage = Stage::new();
@@ -202,6 +207,7 @@ fn a_declined_ticket_goes_to_another_officer_and_the_next_ticket_to_the_one_who_
     assert_eq!(stage.offer(other), Some((one, 2)));
 }
 
+// covers: SUORA-DSK-012
 #[test]
 fn an_officers_own_trouble_rests_it_for_a_moment_and_costs_the_ticket_nothing() {
     let mut stage = Stage::new();
@@ -219,6 +225,7 @@ fn an_officers_own_trouble_rests_it_for_a_moment_and_costs_the_ticket_nothing() 
     assert_eq!(stage.offer(officer), Some((ticket, 2)));
 }
 
+// covers: SUORA-DSK-003
 #[test]
 fn the_longest_free_officer_is_asked_first_and_each_has_one_offer() {
     let mut stage = Stage::new();
@@ -238,6 +245,7 @@ fn the_longest_free_officer_is_asked_first_and_each_has_one_offer() {
     assert_eq!((stage.offer(early), stage.offer(late)), (None, None));
 }
 
+// covers: SUORA-DSK-010
 #[test]
 fn an_offer_says_who_waits_and_the_invite_goes_through_once() {
     let mut stage = Stage::new();
@@ -273,6 +281,7 @@ fn an_offer_says_who_waits_and_the_invite_goes_through_once() {
     assert_eq!(stage.citizen_hears(citizen), []);
 }
 
+// covers: SUORA-DSK-010, SUORA-DSK-015
 #[test]
 fn words_about_the_tickets_of_others_are_refused() {
     let mut stage = Stage::new();
@@ -305,6 +314,7 @@ fn words_about_the_tickets_of_others_are_refused() {
     assert_eq!(stage.hub.counts().engaged, 1);
 }
 
+// covers: SUORA-DSK-010
 #[test]
 fn words_that_cross_the_end_of_an_offer_are_no_offence() {
     let mut stage = Stage::new();
@@ -335,6 +345,7 @@ fn words_that_cross_the_end_of_an_offer_are_no_offence() {
     assert_eq!(stage.offer(officer), Some((ticket, 2)));
 }
 
+// covers: SUORA-DSK-012
 #[test]
 fn an_officer_whose_link_falls_loses_the_offer_and_nothing_else_is_lost() {
     let mut stage = Stage::new();
@@ -353,6 +364,7 @@ fn an_officer_whose_link_falls_loses_the_offer_and_nothing_else_is_lost() {
     assert_eq!(stage.offer(officer), Some((ticket, 2)));
 }
 
+// covers: SUORA-DSK-012
 #[test]
 fn a_citizen_whose_link_falls_ends_the_offer_and_comes_first_when_back() {
     let mut stage = Stage::new();
@@ -424,6 +436,7 @@ fn by_citizen_of(ticket: TicketId) -> citizen::ToRelay {
     }
 }
 
+// covers: SUORA-DSK-013
 #[test]
 fn a_consultation_outlives_both_links_and_its_ticket_does_so_for_the_grace() {
     let (mut stage, citizen, officer, ticket) = engaged();
@@ -444,6 +457,7 @@ fn a_consultation_outlives_both_links_and_its_ticket_does_so_for_the_grace() {
     assert_eq!(stage.store.rows.len(), 1, "only who waits");
 }
 
+// covers: SUORA-DSK-013
 #[test]
 fn an_officer_that_no_longer_knows_its_consultation_gives_the_ticket_back() {
     let (mut stage, citizen, officer, ticket) = engaged();
@@ -462,6 +476,7 @@ fn an_officer_that_no_longer_knows_its_consultation_gives_the_ticket_back() {
     assert_eq!(stage.offer(officer), Some((ticket, 2)));
 }
 
+// covers: SUORA-DSK-013
 #[test]
 fn an_officer_in_a_consultation_that_the_hub_does_not_know_is_not_asked() {
     let mut stage = Stage::new();
@@ -494,6 +509,7 @@ fn a_citizen_that_asks_anew_in_mid_consultation_waits_at_its_old_place() {
     assert!(stage.officer_hears(officer).contains(&withdrawn));
 }
 
+// covers: SUORA-DSK-011
 #[test]
 fn a_citizen_that_cannot_use_an_invite_rests_and_keeps_its_place() {
     let mut stage = Stage::new();
@@ -524,6 +540,7 @@ fn a_citizen_that_cannot_use_an_invite_rests_and_keeps_its_place() {
     assert_eq!(stage.hub.counts().offers, 3);
 }
 
+// covers: SUORA-DSK-011
 #[test]
 fn a_citizen_that_is_in_a_session_already_is_asked_no_more() {
     let mut stage = Stage::new();
@@ -542,6 +559,7 @@ fn a_citizen_that_is_in_a_session_already_is_asked_no_more() {
     assert_eq!(stage.offer(officer), Some((ticket, 2)));
 }
 
+// covers: SUORA-DSK-011
 #[test]
 fn a_refused_proof_ends_the_contact_and_the_officer_hears_why() {
     let mut stage = Stage::new();
@@ -609,6 +627,7 @@ fn a_no_that_its_citizen_heard_first_lets_the_ticket_go_on_at_once() {
     assert_eq!(stage.offer(other), Some((ticket, 2)));
 }
 
+// covers: SUORA-DSK-002
 #[test]
 fn a_credential_that_ends_takes_the_link_with_it_and_a_renewed_one_does_not() {
     let mut stage = Stage::new();
@@ -654,6 +673,7 @@ fn renewing_a_credential_costs_no_offer() {
     assert_eq!(stage.hub.counts().engaged, 1);
 }
 
+// covers: SUORA-DSK-002
 #[test]
 fn a_new_descriptor_drops_whom_it_revokes_and_desks_that_it_closes() {
     let mut stage = Stage::new();
@@ -691,6 +711,7 @@ fn a_new_descriptor_drops_whom_it_revokes_and_desks_that_it_closes() {
     assert!(stage.store.rows.is_empty());
 }
 
+// covers: SUORA-DSK-014
 #[test]
 fn a_thousand_officers_attend_a_desk_and_hear_at_a_bounded_pace_how_many_wait() {
     let faults = Faults {
