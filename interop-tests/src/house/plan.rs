@@ -224,6 +224,7 @@ pub const DOORS: &[(&str, &str)] = &[
     ("node/src/clock.rs", "clock"),
     ("node/src/keys.rs", "entropy"),
     ("node/src/worker.rs", "threads"),
+    ("node/src/path/socket.rs", "sockets"),
     ("node/src/remote.rs", "local socket"),
     ("node/src/remote/client.rs", "sockets and clock"),
     ("node/src/command/demo.rs", "free ports, sockets"),

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustls::Side;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use rustls::quic::{Side, Version};
+use rustls::quic::Version;
 use suora_interop::vectors::cast::{self, Cast};
 use suora_node::Faults;
 use suora_node::endpoint::{Endpoint, Listen};

@@ -10,7 +10,8 @@ use suora_relay::control::streams::Envelope;
 use suora_relay::hub::change::{Change, Snapshot};
 use suora_relay::hub::{Hub, LinkId};
 use suora_relay::metrics::Metrics;
-use suora_relay::serve::{self, Doors, Question};
+use suora_relay::metrics::{Pulse, Question};
+use suora_relay::serve::{self, Doors};
 use suora_relay::store::Store;
 use suora_relay::{Faults, keys};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -124,7 +125,7 @@ impl Turns {
         inbox
     }
 
-    async fn pulse(&self) -> serve::Pulse {
+    async fn pulse(&self) -> Pulse {
         let (question, answer) = oneshot::channel();
         self.questions.send(question).await.unwrap();
         answer.await.unwrap()

@@ -440,12 +440,13 @@ impl Model {
                 None if officer.elsewhere => {
                     (officer.elsewhere, officer.free_since) = (false, now);
                 }
-                Some(at) if self.tickets[at].state == State::Engaged(peer) => {
-                    if self.newest.get(&self.tickets[at].whose) == Some(ticket) {
-                        officer.free_since = now;
-                        let ended = self.tickets.remove(at);
-                        self.say(ended.link, Word::Ended(Some(ended.whose), *code));
-                    }
+                Some(at)
+                    if self.tickets[at].state == State::Engaged(peer)
+                        && self.newest.get(&self.tickets[at].whose) == Some(ticket) =>
+                {
+                    officer.free_since = now;
+                    let ended = self.tickets.remove(at);
+                    self.say(ended.link, Word::Ended(Some(ended.whose), *code));
                 }
                 _ => {}
             },
