@@ -167,7 +167,7 @@ fn bind_private(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
 }
 
 impl Remote {
-    /// Shows a view to every program. One that is [`BEHIND`] loses its connection.
+    /// Shows a view to every program. One that is too far behind loses its connection.
     pub fn publish(&self, view: &View) {
         let line = json(view);
         let mut state = lock(&self.state);
