@@ -249,6 +249,14 @@ pub const DOORS: &[(&str, &str)] = &[
     ),
     ("relay/tests/it/stage.rs", "the base of the virtual clock"),
     (
+        "relay/benches/hub.rs",
+        "the base of the virtual clock, and a runtime for the real loop",
+    ),
+    (
+        "interop-tests/tests/it/setup.rs",
+        "a socket that takes what a guest sends",
+    ),
+    (
         "node/src/endpoint/congestion.rs",
         "a moment for quinn's API",
     ),

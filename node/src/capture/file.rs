@@ -174,11 +174,12 @@ impl Coded {
         let sps = suora_protocol::media::h264::split(&first.data)
             .into_iter()
             .find(|unit| unit_type(unit) == 7)
-            .and_then(|unit| parse_sps(unit).ok())
             .ok_or_else(|| bad(path, "has no parameter set of H.264"))?;
-        if sps.profile_level_id.profile_idc != 66 {
+        // the profile is told in front, in a form that all profiles share
+        if sps.get(1) != Some(&66) {
             return Err(bad(path, BASELINE));
         }
+        let sps = parse_sps(sps).map_err(|_| bad(path, "has no parameter set of H.264"))?;
         if sps.width > 4_096 || sps.height > 4_096 {
             return Err(bad(path, "has pictures of more than 4096 pixels a side"));
         }

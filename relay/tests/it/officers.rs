@@ -1,4 +1,5 @@
-//! Officers: who may attend, what an offer is, and how it ends.
+//! Officers: who may attend, what an offer is, and how it ends. Long because all of it is
+//! one state's story, told from one stage.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The reference: the rules of a desk, written to be read. It looks at everybody each
 //! time, knows no store and no queue structure, and says the first thing that is wrong.
+//! Long because a reference that is cut up is no longer read at one go.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
