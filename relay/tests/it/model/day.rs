@@ -202,7 +202,7 @@ impl Day {
         };
         for change in changes {
             self.changes += 1;
-            if self.broken != Broken::StoreForgets || self.changes % 4 != 0 {
+            if self.broken != Broken::StoreForgets || !self.changes.is_multiple_of(4) {
                 self.store.apply(&[change]);
             }
         }
@@ -240,10 +240,10 @@ impl Day {
                 } => {
                     officer.offer = Some((*ticket, *attempt));
                 }
-                officer::FromRelay::Withdrawn { ticket, .. } => {
-                    if officer.offer.is_some_and(|(offer, _)| offer == *ticket) {
-                        officer.offer = None;
-                    }
+                officer::FromRelay::Withdrawn { ticket, .. }
+                    if officer.offer.is_some_and(|(offer, _)| offer == *ticket) =>
+                {
+                    officer.offer = None;
                 }
                 _ => {}
             }
@@ -472,11 +472,8 @@ impl Day {
         self.step(&Op::Lag(false));
         for who in 1..=CITIZENS {
             self.step(&Op::Link(who));
-            for at in 0..DESKS.len() {
-                let waits = self
-                    .hub
-                    .waiting(&desk(DESKS[at]))
-                    .contains(&citizen_key(who));
+            for (at, id) in DESKS.into_iter().enumerate() {
+                let waits = self.hub.waiting(&desk(id)).contains(&citizen_key(who));
                 if waits {
                     self.step(&Op::Join(who, at));
                 }
