@@ -120,7 +120,7 @@ impl<S: Store + 'static> Loop<S> {
     /// Gives the hub an input and does all that it asks for.
     fn turn(&mut self, input: Input) {
         if let Err(fault) = self.hub.handle_input(self.clock.now(), input) {
-            tracing::info!(code = %fault.code, "refused");
+            tracing::debug!(code = %fault.code, "refused");
         }
         while let Some(unread) = self.drain() {
             // the hub hears at once that nobody listens there

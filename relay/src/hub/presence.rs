@@ -1,6 +1,8 @@
 //! Officers at their desks: with which credential, in which status, engaged in what.
 //! An officer attends one desk at a time, on one stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use suora_protocol::documents::{DeskId, TicketId};
 use suora_protocol::fault::{Code, Fault};
@@ -15,7 +17,7 @@ use super::ticket::{Pause, State};
 use super::{Hub, LinkId, admission};
 
 /// After an offer that came to nothing for a reason of the officer's node, so that it cannot spin.
-const REST: std::time::Duration = std::time::Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(1);
 
 /// What an officer is engaged in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,9 +199,13 @@ impl Hub {
             return Ok(None);
         }
         let credential = admission::officer(&self.descriptor, peer, desk, credential, now.utc)?;
+        let keys = self.descriptor.keys.iter();
+        let key = keys.filter(|key| key.id == credential.key);
+        let end = key.fold(credential.not_after, |end, key| end.min(key.not_after));
         // the first moment at which the same check fails
-        let end = credential.not_after + limits::CLOCK_TOLERANCE;
-        Ok(Some(end + std::time::Duration::from_micros(1)))
+        Ok(Some(
+            end + limits::CLOCK_TOLERANCE + Duration::from_micros(1),
+        ))
     }
 
     fn status(&mut self, now: Now, peer: PeerId, status: Status) {

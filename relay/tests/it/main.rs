@@ -6,6 +6,7 @@ mod commands;
 mod desk;
 mod durable;
 mod model;
+mod offers;
 mod officers;
 mod process;
 mod rig;

@@ -6,6 +6,7 @@
 mod day;
 mod judge;
 mod log;
+mod rules;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;

@@ -472,8 +472,8 @@ impl Day {
         self.step(&Op::Lag(false));
         for who in 1..=CITIZENS {
             self.step(&Op::Link(who));
-            for (at, name) in DESKS.iter().enumerate() {
-                let waits = self.hub.waiting(&desk(name)).contains(&citizen_key(who));
+            for (at, id) in DESKS.into_iter().enumerate() {
+                let waits = self.hub.waiting(&desk(id)).contains(&citizen_key(who));
                 if waits {
                     self.step(&Op::Join(who, at));
                 }
