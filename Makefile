@@ -78,7 +78,7 @@ lean:
 	@cargo check --release --locked -p suora-protocol --no-default-features
 
 tests:
-	@cargo test $(ALL)
+	@cargo test $(ALL) --no-fail-fast
 
 # The rules of the house alone, with the length report.
 house:

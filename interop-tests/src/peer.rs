@@ -233,7 +233,40 @@ impl Agency {
         arguments: &[&str],
     ) -> Result<Peer, Failure> {
         let control = self.file(&format!("{name}.sock"));
-        let report = self.file(&format!("{name}.json"));
+        let mut command = self.command(name, role, key, faults, arguments);
+        command.args(["--control".as_ref(), control.as_os_str()]);
+        let process = Process::start(command, &self.file(&format!("{name}.log")))?;
+        Peer::connect(name, process, &control, self.report_file(name)).await
+    }
+
+    /// Runs a node to its end, without a word to it; whether it succeeded, and its report.
+    pub async fn run(
+        &self,
+        name: &str,
+        role: &str,
+        key: &Path,
+        arguments: &[&str],
+    ) -> Result<(bool, Value), Failure> {
+        let command = self.command(name, role, key, &[], arguments);
+        let mut process = Process::start(command, &self.file(&format!("{name}.log")))?;
+        let status = process.exit(READY).await?;
+        let report = read_report(&self.report_file(name))
+            .map_err(|why| format!("{name}: {why}; {}", process.log()))?;
+        Ok((status.success(), report))
+    }
+
+    fn report_file(&self, name: &str) -> PathBuf {
+        self.file(&format!("{name}.json"))
+    }
+
+    fn command(
+        &self,
+        name: &str,
+        role: &str,
+        key: &Path,
+        faults: &[&str],
+        arguments: &[&str],
+    ) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("node");
         for fault in faults {
@@ -243,16 +276,19 @@ impl Agency {
             .args(["--", role, "--loopback", "--listen", "127.0.0.1:0"])
             .args(["--agency".as_ref(), self.descriptor().as_os_str()])
             .args(["--key".as_ref(), key.as_os_str()])
-            .args(["--control".as_ref(), control.as_os_str()])
-            .args(["--report".as_ref(), report.as_os_str()])
+            .args(["--report".as_ref(), self.report_file(name).as_os_str()])
             .args(arguments)
             .stdout(Stdio::null());
         if !arguments.contains(&"--desk") {
             command.args(["--desk", DESK]);
         }
-        let process = Process::start(command, &self.file(&format!("{name}.log")))?;
-        Peer::connect(name, process, &control, report).await
+        command
     }
+}
+
+fn read_report(path: &Path) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("no report: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
 /// A process that ends with this handle; its standard error is a file.
@@ -388,9 +424,7 @@ impl Peer {
 
     /// The call report that the node wrote.
     pub fn report(&self) -> Result<Value, Failure> {
-        let text = std::fs::read_to_string(&self.report).map_err(|error| {
-            format!("{}: no report: {error}; {}", self.name, self.process.log())
-        })?;
-        serde_json::from_str(&text).map_err(|error| error.to_string())
+        read_report(&self.report)
+            .map_err(|why| format!("{}: {why}; {}", self.name, self.process.log()))
     }
 }

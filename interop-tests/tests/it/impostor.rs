@@ -1,9 +1,11 @@
 //! Officers who may not serve: the hub refuses them with the reason; where a hub does not
 //! check, the citizen's node does.
 
+use std::path::Path;
 use std::time::Duration;
 
-use suora_interop::peer::{Agency, DESK, Failure, Peer};
+use serde_json::Value;
+use suora_interop::peer::{Agency, DESK, Failure};
 use suora_protocol::time::Timestamp;
 
 use suora_interop::rig::STEP;
@@ -12,41 +14,27 @@ use crate::program;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// An officer's node with this credential; its first fault.
-async fn attend(
-    agency: &Agency,
-    key: &std::path::Path,
-    credential: Option<&std::path::Path>,
-) -> Result<(Peer, String), Failure> {
+/// An officer's node with this credential runs to its end: the code in its report.
+async fn attend(agency: &Agency, key: &Path, credential: Option<&Path>) -> Result<String, Failure> {
     let credential = credential.map(|path| path.to_string_lossy().into_owned());
     let mut arguments = vec!["--auto-accept", "--camera", "none"];
     if let Some(credential) = &credential {
         arguments.extend(["--credential", credential]);
     }
-    let mut officer = agency
-        .node("officer", "officer", key, &[], &arguments)
-        .await?;
-    // a node that is refused at once may have said so before anybody listened: its report tells
-    let view = officer
-        .until("a refusal", STEP, |view| view["view"] == "report")
-        .await?;
-    let code = view["report"]["error"]["code"].as_str().unwrap_or_default();
-    Ok((officer, code.to_string()))
+    let (succeeded, report) = agency.run("officer", "officer", key, &arguments).await?;
+    if succeeded || report["outcome"] != "refused" {
+        return Err(format!("success {succeeded}, {report}"));
+    }
+    Ok(code(&report))
 }
 
-async fn refused(
-    agency: &Agency,
-    key: &std::path::Path,
-    credential: Option<&std::path::Path>,
-    code: &str,
-) {
-    let (mut officer, seen) = attend(agency, key, credential).await.unwrap();
-    assert_eq!(seen, code);
-    let status = officer.process.exit(STEP).await.unwrap();
-    assert!(!status.success(), "exit status of a refused officer");
-    let report = officer.report().unwrap();
-    assert_eq!(report["outcome"], "refused");
-    assert_eq!(report["error"]["code"], code);
+fn code(report: &Value) -> String {
+    let code = report["error"]["code"].as_str().unwrap_or_default();
+    code.to_string()
+}
+
+async fn refused(agency: &Agency, key: &Path, credential: Option<&Path>, code: &str) {
+    assert_eq!(attend(agency, key, credential).await.unwrap(), code);
 }
 
 fn now() -> Timestamp {
@@ -81,12 +69,11 @@ async fn the_hub_refuses_an_officer_with_the_reason() {
     let foreign = other_agency
         .credential("foreign", peer, DESK, valid)
         .unwrap();
-    let (mut officer, code) = attend(&agency, &key, Some(&foreign)).await.unwrap();
+    let code = attend(&agency, &key, Some(&foreign)).await.unwrap();
     assert!(
         ["bad-signature", "wrong-agency", "wrong-signer"].contains(&code.as_str()),
         "{code}"
     );
-    assert!(!officer.process.exit(STEP).await.unwrap().success());
 }
 
 /// Under a relay that does not check: the citizen's refusal, and what the officer learns.
@@ -116,20 +103,14 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
         .until("attending", STEP, |view| view["view"] == "attending")
         .await?;
     let (key, _) = agency.key("citizen")?;
-    let mut citizen = agency
-        .node("citizen", "call", &key, &[], &["--camera", "none"])
+    let (citizen_succeeded, report) = agency
+        .run("citizen", "call", &key, &["--camera", "none"])
         .await?;
-    let view = citizen
-        .until("a refusal", STEP, |view| view["view"] == "report")
-        .await?;
-    let citizen_failed = !citizen.process.exit(STEP).await?.success();
-    let officer_failed = !officer.process.exit(STEP).await?.success();
-    let report = citizen.report()?;
+    let officer_succeeded = officer.process.exit(STEP).await?.success();
     if report["outcome"] != "refused" {
         return Err(format!("the citizen's report: {report}"));
     }
-    let code = view["report"]["error"]["code"].as_str().unwrap_or_default();
-    Ok((code.to_string(), citizen_failed && officer_failed))
+    Ok((code(&report), !citizen_succeeded && !officer_succeeded))
 }
 
 // covers: SUORA-SET-001, SUORA-DSK-011
