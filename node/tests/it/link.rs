@@ -144,9 +144,10 @@ impl Desk {
             if let Some(body) = self.framer.next_message().unwrap() {
                 return Some(wire::decode(&body).unwrap());
             }
-            match soon(self.stream.read(&mut buffer)).await.unwrap() {
-                0 => return None,
-                count => self.framer.push(&buffer[..count]),
+            match soon(self.stream.read(&mut buffer)).await {
+                // a connection that is closed says no more than a stream that ended
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.framer.push(&buffer[..count]),
             }
         }
     }

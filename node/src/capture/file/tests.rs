@@ -186,7 +186,7 @@ proptest! {
         for (place, byte) in places {
             bytes[place % len] = byte;
         }
-        bytes.truncate(len - cut);
+        bytes.truncate(len.saturating_sub(cut));
         let file = file(&bytes);
         if let Ok(Media { pictures: Some(clip), .. }) = open(file.path(), 25, true) {
             numbers(&clip, &[0, 100, 10_000]);
