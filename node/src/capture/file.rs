@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -410,13 +410,6 @@ impl Track {
     }
 }
 
-/// The path of a clip that is bundled with this crate, for tests and the demo.
-pub fn bundled(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("assets/clips")
-        .join(name)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -505,6 +498,27 @@ mod tests {
                     Some(0)
                 ]
             );
+        }
+    }
+
+    #[test]
+    fn the_bundled_clips_give_picture_and_speech() {
+        let clips = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/clips");
+        for (name, period) in [("officer.mp4", 10_560_000), ("citizen.mp4", 9_600_000)] {
+            let media = open(&clips.join(name), 30, true).unwrap();
+            let clip = media.pictures.unwrap();
+            assert_eq!(clip.period(), period);
+            let mut reader = clip.reader().unwrap();
+            for time in [0, period / 2, period - 1, period + 40_000] {
+                let frame = reader.at(time).unwrap();
+                assert_eq!((frame.width, frame.height), (640, 360));
+            }
+            let track = media.sound.unwrap().last(period);
+            assert!(track.samples.len().abs_diff(period as usize * 48 / 1_000) < 1_000);
+            // speech: loud blocks and quiet ones
+            let loud = |n: &u64| track.block(*n).iter().any(|sample| sample.abs() > 3_000);
+            let loud = (0..450).filter(loud).count();
+            assert!((100..430).contains(&loud), "{loud}");
         }
     }
 
