@@ -95,5 +95,7 @@ test: deps
 	echo "test: all of it holds, in $$((SECONDS - started)) s"
 	printf '      %s\n' "$${passed[@]}"
 
-bench: deps
+# Single parts, then whole consultations: the median of three, beside what each should reach.
+bench: build
 	@cargo bench --profile release --workspace --locked
+	$(TARGET)/release/suora-interop bench --runs 3

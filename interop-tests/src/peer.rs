@@ -1,4 +1,4 @@
-//! Drives real processes: an agency made by the relay's own commands, its relay, and
+//! DOOR: drives real processes: an agency made by the relay's own commands, its relay, and
 //! nodes spoken to by JSON lines. Every wait has a deadline; every process ends with its
 //! handle.
 #![expect(

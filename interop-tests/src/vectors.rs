@@ -206,8 +206,10 @@ pub const CONCEPTS: &[Concept] = &[
     },
 ];
 
-/// Walks through bytes, one line an item: `(file, text)`.
-const WALKS: &[fn() -> Result<(&'static str, String), Fault>] = &[walk::hello, walk::join];
+/// A walk through bytes, one line an item: `(file, text)`.
+type Walk = Result<(&'static str, String), Fault>;
+
+const WALKS: &[fn() -> Walk] = &[walk::hello, walk::join];
 
 /// All files of `spec/vectors` that are made, by their path below it.
 pub fn all() -> Result<BTreeMap<String, String>, Fault> {

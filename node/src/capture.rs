@@ -5,7 +5,7 @@
 //! picture that is late is skipped, never bunched with the next.
 
 pub mod file;
-pub mod fit;
+
 pub mod mp4;
 pub mod ogg;
 pub mod pattern;
@@ -23,8 +23,8 @@ use suora_protocol::media::jitter::FRAME;
 use suora_protocol::time::{Now, Timestamp};
 
 use crate::clock::Clock;
+use crate::fit::Fit;
 use crate::worker::{Mailbox, Post, Slot, Stop, Worker, mailbox};
-use fit::Fit;
 use pattern::Pattern;
 
 /// Blocks of sound that wait for the encoder.

@@ -174,7 +174,7 @@ mod tests {
         );
     }
 
-    // covers: SUORA-MED-007
+    // covers: SUORA-MED-008
     #[test]
     fn after_a_broken_picture_nothing_is_shown_until_the_next_keyframe() {
         let mut frames = frames(30);

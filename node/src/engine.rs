@@ -4,6 +4,7 @@
 
 pub mod contact;
 pub mod desk;
+mod intents;
 pub mod ports;
 pub mod sessions;
 pub mod trust;
@@ -19,7 +20,6 @@ use suora_protocol::identity::{Draw, Key, Seed};
 use suora_protocol::limits;
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::guest::Media;
-use suora_protocol::wire::officer::Status;
 use suora_protocol::wire::{citizen, officer};
 
 use self::contact::Contact;
@@ -27,7 +27,6 @@ use self::desk::Attendance;
 use self::ports::{Input, LinkCommand, LinkEvent, Local, Output, SessionCommand, SessionEvent};
 use self::sessions::Session;
 use self::trust::Trust;
-use crate::intent::Intent;
 use crate::report::{Outcome, Timing};
 use crate::view::{Stage, View};
 
@@ -239,87 +238,6 @@ impl Engine {
             key,
             officer,
         }));
-        Ok(())
-    }
-
-    fn intent(&mut self, now: Now, intent: Intent) -> Result<(), Fault> {
-        match intent {
-            Intent::Join => {
-                self.begin(now);
-                Ok(())
-            }
-            Intent::Leave | Intent::Quit if self.session.is_none() => {
-                self.leave(now);
-                Ok(())
-            }
-            Intent::HangUp | Intent::Leave | Intent::Quit => {
-                if intent == Intent::Quit {
-                    self.stop_serving();
-                }
-                self.hang_up(&intent);
-                Ok(())
-            }
-            Intent::Accept => self.accept(now),
-            Intent::Decline => {
-                self.decline(Code::Declined);
-                Ok(())
-            }
-            Intent::Status { status } => {
-                self.set_status(status);
-                Ok(())
-            }
-            Intent::Chat { text } => {
-                let session = self.session.as_mut().ok_or_else(|| {
-                    Fault::new(Code::ProtocolViolation).with("nobody is there yet")
-                })?;
-                session.talk().chat(now, text.clone())?;
-                session.facts.chat.sent += 1;
-                self.out
-                    .push_back(Output::View(View::Chat { from: "me", text }));
-                Ok(())
-            }
-            Intent::Mute { on } => self.set_media(Media {
-                audio: !on,
-                ..self.media
-            }),
-            Intent::Camera { on } => self.set_media(Media {
-                video: on,
-                ..self.media
-            }),
-        }
-    }
-
-    /// The person ends the session. Before the accept this gives a ticket up only at its owner's end.
-    fn hang_up(&mut self, intent: &Intent) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        if session.phase() == Phase::Accepted {
-            session.talk().bye(Code::Ended);
-            return;
-        }
-        if let Side::Officer(_) = self.side
-            && *intent != Intent::Quit
-        {
-            self.decline(Code::Declined);
-            return;
-        }
-        if let Side::Citizen(contact) = &mut self.side {
-            contact.leaving = true;
-        }
-        session.talk().bye(Code::Cancelled);
-    }
-
-    fn set_media(&mut self, media: Media) -> Result<(), Fault> {
-        self.media = media;
-        if let Some(session) = &mut self.session {
-            session.talk().media(media)?;
-            let command = SessionCommand::Media {
-                audio: media.audio,
-                video: media.video,
-            };
-            self.out.push_back(Output::Session(session.id, command));
-        }
         Ok(())
     }
 
@@ -591,12 +509,5 @@ impl Engine {
             security: None,
             path: None,
         }));
-    }
-
-    fn set_status(&mut self, status: Status) {
-        if let Side::Officer(attendance) = &mut self.side {
-            let message = attendance.officer.set_status(status);
-            self.say_officer(message);
-        }
     }
 }

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod endpoint;
 pub mod engine;
 pub mod fetch;
+pub mod fit;
 pub mod intent;
 pub mod keys;
 pub mod link;

@@ -1,5 +1,5 @@
 //! DOOR: the control link to a relay (`spec/control.md`). One libp2p swarm under one key
-//! dials QUIC, and TCP after a head start ([`dial`]); on it stands one stream, for a
+//! dials QUIC, and TCP after a head start (`dial`); on it stands one stream, for a
 //! citizen or for an officer. A link that falls is dialled again for ever, with growing,
 //! random pauses; what is said meanwhile is dropped, since the engine speaks again at `Up`.
 

@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{io, process};
 
 use serde::Serialize;
@@ -17,7 +18,7 @@ use suora_protocol::fault::{Code, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::intent::Intent;
 use crate::view::{Stage, View};
@@ -29,6 +30,9 @@ pub const CLIENTS_MAX: usize = 8;
 pub const LINE_MAX: usize = 16 * 1024;
 /// Lines that one program may be behind.
 const BEHIND: usize = 256;
+
+/// No line: after it nothing is written.
+const END: &str = "";
 
 type Line = Arc<str>;
 
@@ -51,7 +55,7 @@ struct State {
 #[derive(Debug)]
 struct Client {
     lines: Post<Line>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 /// The newest view of each kind that lasts, as its line.
@@ -163,7 +167,7 @@ fn bind_private(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
 }
 
 impl Remote {
-    /// Shows a view to every program. One that is [`BEHIND`] loses its connection.
+    /// Shows a view to every program. One that is too far behind loses its connection.
     pub fn publish(&self, view: &View) {
         let line = json(view);
         let mut state = lock(&self.state);
@@ -175,6 +179,23 @@ impl Remote {
             }
             follows
         });
+    }
+}
+
+impl Remote {
+    /// Waits, at most so long, until every program has all that was shown. Nothing more is shown.
+    pub async fn finish(&self, at_most: Duration) {
+        self.listening.abort();
+        let clients = std::mem::take(&mut lock(&self.state).clients);
+        let written = async {
+            for client in clients.into_values() {
+                if client.lines.post(END.into()).is_ok() {
+                    // one that was aborted has all that it will get
+                    let _ = client.task.await;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(at_most, written).await;
     }
 }
 
@@ -238,8 +259,7 @@ fn admit(stream: UnixStream, state: &Arc<Mutex<State>>, intents: &Post<Intent>) 
     let task = tokio::spawn(async move {
         serving.await;
         lock(&list).clients.remove(&number);
-    })
-    .abort_handle();
+    });
     held.clients.insert(number, Client { lines, task });
 }
 
@@ -259,7 +279,7 @@ async fn serve(
 
 async fn write(mut writer: OwnedWriteHalf, mut outgoing: Mailbox<Line>) {
     while let Some(line) = outgoing.recv().await {
-        if writer.write_all(line.as_bytes()).await.is_err() {
+        if &*line == END || writer.write_all(line.as_bytes()).await.is_err() {
             return;
         }
     }

@@ -1,6 +1,6 @@
-//! The only loop of a node: it drains the pure engine and feeds the doors. Priorities:
-//! 1. the person's wish to stop, 2. intents, 3. the control link, 4. sessions, 5. the
-//! descriptor, 6. time. Sound and picture never pass through here.
+//! The only loop of a node: it drains the pure engine and feeds the doors, by priority:
+//! the wish to stop, then intents, the control link, sessions, the descriptor, and last
+//! time. Sound and picture never pass through here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -172,6 +172,9 @@ pub async fn run(
     let said = async { while link_events.recv().await.is_some() {} };
     let _ = tokio::time::timeout(GOODBYE, said).await;
     node.endpoint.close().await;
+    if let Some(remote) = &node.remote {
+        remote.finish(GOODBYE).await;
+    }
     Ok(status)
 }
 

@@ -59,7 +59,7 @@ pub(crate) mod tests {
         clippy::disallowed_methods,
         reason = "door: the base of virtual time in tests"
     )]
-    pub fn base() -> Now {
+    pub(crate) fn base() -> Now {
         Now {
             mono: std::time::Instant::now() + std::time::Duration::from_secs(3_600),
             utc: Timestamp::from_secs(1_795_525_200),

@@ -4,6 +4,7 @@ pub mod descriptor;
 pub mod init;
 pub mod issue;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -76,6 +77,7 @@ fn execute(command: Command, faults: Faults) -> Result<(), Fault> {
                 .unwrap_or_else(|_| "suora_relay=info".into());
             let _ = tracing_subscriber::fmt()
                 .with_env_filter(filter)
+                .with_ansi(std::io::stderr().is_terminal())
                 .with_writer(std::io::stderr)
                 .try_init();
             let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::hub::LinkId;
+use crate::hub::admission::refusal;
 use desk::{Desk, Opened};
 use streams::Envelope;
 
@@ -180,7 +181,7 @@ impl Control {
         let officer = opened.protocol.as_ref() == officer::PROTOCOL;
         if opened.is_too_many {
             let fault = Fault::new(Code::Busy).with("too many desk streams on this connection");
-            let refused = streams::refuse(officer, &fault);
+            let refused = refusal(officer, &fault);
             self.streams
                 .spawn(streams::turn_away(opened.stream, refused));
             return;

@@ -18,8 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::metrics::Metrics;
-use crate::serve::{Pulse, Question};
+use crate::metrics::{Metrics, Pulse, Question};
 
 /// How long the loop may take to answer before the relay counts as ill.
 const PULSE: Duration = Duration::from_secs(2);

@@ -5,8 +5,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
 
-use crate::serve::Pulse;
+use crate::hub::Counts;
+
+/// A question of an operator's page, which the loop itself answers.
+pub type Question = oneshot::Sender<Pulse>;
+
+/// How the loop is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
+    /// The hub's counts.
+    pub counts: Counts,
+    /// Changes that wait for the store.
+    pub backlog: usize,
+}
 
 /// The relay's figures. Most are the hub's counts, read when somebody asks.
 #[derive(Debug)]

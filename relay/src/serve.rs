@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::control::streams::Envelope;
 use crate::hub::change::Change;
-use crate::hub::{Counts, Hub, Input, LinkId, Output};
-use crate::metrics::Metrics;
+use crate::hub::{Hub, Input, LinkId, Output};
+use crate::metrics::{Metrics, Pulse, Question};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::{Faults, http, keys};
@@ -31,18 +31,6 @@ pub const ENVELOPES: usize = 1_024;
 const BACKLOG: usize = 4_096;
 /// Envelopes that are taken in a row before the loop looks at the rest of its list.
 const BATCH: usize = 64;
-
-/// A question of an operator's page, which the loop itself answers.
-pub type Question = oneshot::Sender<Pulse>;
-
-/// How the loop is.
-#[derive(Clone, Copy, Debug)]
-pub struct Pulse {
-    /// The hub's counts.
-    pub counts: Counts,
-    /// Changes that wait for the store.
-    pub backlog: usize,
-}
 
 /// What comes to the loop from its doors.
 #[derive(Debug)]
@@ -132,7 +120,7 @@ impl<S: Store + 'static> Loop<S> {
     /// Gives the hub an input and does all that it asks for.
     fn turn(&mut self, input: Input) {
         if let Err(fault) = self.hub.handle_input(self.clock.now(), input) {
-            tracing::info!(code = %fault.code, "refused");
+            tracing::debug!(code = %fault.code, "refused");
         }
         while let Some(unread) = self.drain() {
             // the hub hears at once that nobody listens there

@@ -90,14 +90,15 @@ const NODE: &House = &[
     ("clock", &[]),
     ("worker", &[]),
     ("keys", &[]),
-    ("config", &["keys"]),
+    ("fit", &[]),
     ("path::socket", &["path"]),
-    ("capture", &["clock", "worker"]),
+    ("decode", &["clock", "worker", "play", "fit"]),
+    ("capture", &["clock", "worker", "fit", "decode"]),
     ("encode", &["clock", "worker", "capture"]),
-    ("decode", &["clock", "worker", "play"]),
-    ("play", &["clock", "worker", "encode", "decode"]),
-    ("fetch", &["engine"]),
-    ("link", &["engine", "clock"]),
+    ("play", &["clock", "worker", "encode"]),
+    ("play::sheet", &["capture", "decode", "fit"]),
+    ("fetch", &["engine", "clock"]),
+    ("link", &["engine", "clock", "worker"]),
     (
         "endpoint",
         &["path", "path::socket", "engine", "report", "clock"],
@@ -111,6 +112,7 @@ const NODE: &House = &[
             "decode", "play",
         ],
     ),
+    ("config", &["capture", "endpoint", "engine", "fetch"]),
     ("run", &["*"]),
     ("command", &["*"]),
     ("main", &["command"]),
@@ -127,6 +129,7 @@ pub const PURE: &[(&str, &str)] = &[
     ("node", "report"),
     ("node", "status"),
     ("node", "text"),
+    ("node", "fit"),
 ];
 
 /// What a pure room never names.
@@ -196,7 +199,12 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
     ("openh264", &[("node", "encode"), ("node", "decode")]),
     (
         "opus",
-        &[("node", "encode"), ("node", "decode"), ("node", "capture")],
+        &[
+            ("node", "encode"),
+            ("node", "decode"),
+            ("node", "capture"),
+            ("node", "play"),
+        ],
     ),
     ("coset", &[("protocol", "documents")]),
     ("ciborium", &[("protocol", "documents")]),
@@ -212,15 +220,42 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
 pub const DOORS: &[(&str, &str)] = &[
     ("relay/src/clock.rs", "clock"),
     ("relay/src/keys.rs", "entropy"),
-    ("relay/src/http.rs", "sockets"),
+    ("relay/src/http.rs", "listening sockets"),
     ("node/src/clock.rs", "clock"),
     ("node/src/keys.rs", "entropy"),
     ("node/src/worker.rs", "threads"),
     ("node/src/path/socket.rs", "sockets"),
-    ("node/src/remote.rs", "sockets"),
-    ("node/src/fetch.rs", "sockets"),
+    ("node/src/remote.rs", "local socket"),
+    ("node/src/remote/client.rs", "sockets and clock"),
+    ("node/src/command/demo.rs", "free ports, sockets"),
+    ("interop-tests/src/peer.rs", "free ports for real processes"),
     // tests: one base moment, from which each steps its own clock
     ("protocol/src/media.rs", "the base of virtual time in tests"),
+    (
+        "protocol/tests/it/clock.rs",
+        "the base of virtual time in tests",
+    ),
+    ("protocol/benches/media.rs", "the base of virtual time"),
+    (
+        "node/src/session/alive.rs",
+        "the base of virtual time in tests",
+    ),
+    ("node/tests/it/fetch.rs", "sockets of the test"),
+    ("node/tests/it/link.rs", "sockets of the test"),
+    ("node/tests/it/remote.rs", "sockets of the test"),
+    (
+        "relay/tests/it/rig.rs",
+        "free ports, sockets and the deadlines of real processes",
+    ),
+    ("relay/tests/it/stage.rs", "the base of the virtual clock"),
+    (
+        "relay/benches/hub.rs",
+        "the base of the virtual clock, and a runtime for the real loop",
+    ),
+    (
+        "interop-tests/tests/it/setup.rs",
+        "a socket that takes what a guest sends",
+    ),
     (
         "node/src/endpoint/congestion.rs",
         "a moment for quinn's API",
@@ -248,6 +283,9 @@ pub const DOOR_ROOMS: &[&str] = &[
     "node/src/encode",
     "node/src/decode",
     "node/src/play",
+    "node/src/command/demo",
+    "interop-tests/src/peer",
+    "relay/tests/it/rig",
 ];
 
 /// Where unsafe code may be: the codecs' raw calls.

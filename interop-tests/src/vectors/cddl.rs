@@ -132,16 +132,14 @@ pub fn tool() -> std::path::PathBuf {
 }
 
 /// The same items, each with a break that its rule must refuse: the last field of a map is
-/// gone, or the last part of an array.
+/// a float, or the last part of an array is gone.
 pub fn broken(items: &[Item]) -> Vec<Item> {
-    let without_last = |value: ciborium::Value| match value {
+    // no rule takes a float, and a field may be absent but not of another type
+    let wrong_last = |value: ciborium::Value| match value {
         ciborium::Value::Map(mut entries) => {
-            // `type` names the message and stands in the rule as a value
-            let last = entries
-                .iter()
-                .rposition(|(key, _)| key.as_text() != Some("zebra"));
-            if let Some(last) = last {
-                entries.remove(last);
+            let known = |(key, _): &&mut (ciborium::Value, _)| key.as_text() != Some("zebra");
+            if let Some((_, value)) = entries.iter_mut().rfind(known) {
+                *value = ciborium::Value::Float(0.5);
             }
             ciborium::Value::Map(entries)
         }
@@ -154,7 +152,7 @@ pub fn broken(items: &[Item]) -> Vec<Item> {
     let broken = |item: &Item| {
         let value: ciborium::Value = ciborium::from_reader(item.bytes.as_slice()).ok()?;
         let mut bytes = Vec::new();
-        ciborium::into_writer(&without_last(value), &mut bytes).ok()?;
+        ciborium::into_writer(&wrong_last(value), &mut bytes).ok()?;
         Some(Item {
             bytes,
             ..item.clone()

@@ -1,5 +1,5 @@
 //! The vectors of `spec/control.md` and `spec/desk.md`: framing, and every message between
-//! nodes and relay.
+//! nodes and relay. Long because it is one list, a case a message.
 
 use ciborium::Value as Cbor;
 use serde::Serialize;

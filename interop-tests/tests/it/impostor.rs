@@ -26,11 +26,12 @@ async fn attend(
     let mut officer = agency
         .node("officer", "officer", key, &[], &arguments)
         .await?;
+    // a node that is refused at once may have said so before anybody listened: its report tells
     let view = officer
-        .until("a refusal", STEP, |view| view["view"] == "fault")
+        .until("a refusal", STEP, |view| view["view"] == "report")
         .await?;
-    let code = view["code"].as_str().unwrap_or_default().to_string();
-    Ok((officer, code))
+    let code = view["report"]["error"]["code"].as_str().unwrap_or_default();
+    Ok((officer, code.to_string()))
 }
 
 async fn refused(
@@ -118,8 +119,8 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
     let mut citizen = agency
         .node("citizen", "call", &key, &[], &["--camera", "none"])
         .await?;
-    let fault = citizen
-        .until("a refusal", STEP, |view| view["view"] == "fault")
+    let view = citizen
+        .until("a refusal", STEP, |view| view["view"] == "report")
         .await?;
     let citizen_failed = !citizen.process.exit(STEP).await?.success();
     let officer_failed = !officer.process.exit(STEP).await?.success();
@@ -127,8 +128,8 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
     if report["outcome"] != "refused" {
         return Err(format!("the citizen's report: {report}"));
     }
-    let code = fault["code"].as_str().unwrap_or_default().to_string();
-    Ok((code, citizen_failed && officer_failed))
+    let code = view["report"]["error"]["code"].as_str().unwrap_or_default();
+    Ok((code.to_string(), citizen_failed && officer_failed))
 }
 
 // covers: SUORA-SET-001, SUORA-DSK-011

@@ -7,6 +7,7 @@ mod house;
 mod impostor;
 mod kill;
 mod requirements;
+mod setup;
 mod vectors;
 mod world;
 

@@ -38,8 +38,7 @@ fn a_changed_file_and_a_stray_one_are_noticed() {
 
 // covers: SUORA-DOC-004, SUORA-DOC-005, SUORA-DOC-006, SUORA-DOC-007, SUORA-DOC-008
 // covers: SUORA-DOC-009, SUORA-DOC-010, SUORA-DOC-011, SUORA-DOC-012, SUORA-DOC-013
-// covers: SUORA-DOC-014, SUORA-DOC-015, SUORA-SET-001, SUORA-SET-002, SUORA-SET-003
-// covers: SUORA-SET-007, SUORA-SET-008, SUORA-SET-009
+// covers: SUORA-DOC-014, SUORA-DOC-015, SUORA-SET-001, SUORA-SET-007, SUORA-SET-008
 #[test]
 fn valid_cases_verify_and_invalid_ones_are_refused_with_their_code() {
     assert_eq!(vectors::failures(&dir()), Ok(Vec::new()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use suora_protocol::fault::Fault;
 
 use super::file::bad;
-use super::fit::Frame;
+use crate::fit::Frame;
 
 /// Longest header line.
 const LINE_MAX: u64 = 1_024;

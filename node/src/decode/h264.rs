@@ -5,7 +5,7 @@ use openh264::decoder::{DecodedYUV, Decoder as Library, DecoderConfig, Flush};
 use openh264::formats::YUVSource;
 use suora_protocol::fault::{Code, Fault};
 
-use crate::capture::fit::Frame;
+use crate::fit::Frame;
 
 /// A picture could not be decoded; those that follow are dropped up to the next keyframe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

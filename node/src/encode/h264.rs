@@ -277,7 +277,6 @@ mod tests {
         u32::try_from(bits * 30 / count as usize).unwrap()
     }
 
-    // covers: SUORA-MED-004
     #[test]
     fn it_is_constrained_baseline_in_one_slice_and_only_the_first_is_a_keyframe() {
         let control = Control::new(600_000);

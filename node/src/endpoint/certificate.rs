@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 
@@ -53,10 +53,6 @@ pub struct Pin {
     provider: Arc<CryptoProvider>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{MISMATCH}")]
-struct Mismatch;
-
 impl Pin {
     /// A pin of the invite's fingerprint.
     pub const fn new(fingerprint: Hash, provider: Arc<CryptoProvider>) -> Self {
@@ -79,9 +75,8 @@ impl ServerCertVerifier for Pin {
         if Hash::of(end) == self.fingerprint {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(CertificateError::Other(
-                OtherError(Arc::new(Mismatch)),
-            )))
+            // the only error whose text reaches the connection's error as it is
+            Err(Error::General(MISMATCH.into()))
         }
     }
 

@@ -1,5 +1,6 @@
 //! DOOR: the UDP sockets under quinn. Quinn sees virtual addresses; this door turns them
 //! into real ones by the [`Routes`], and drops what belongs to no session.
+#![expect(clippy::disallowed_methods, reason = "door: sockets")]
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};

@@ -8,8 +8,8 @@ use suora_protocol::fault::{Code, Fault};
 use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
 use crate::capture::file::{self, Clip};
-use crate::capture::fit::{Fit, Frame, inside};
 use crate::capture::mp4;
+use crate::fit::{Fit, Frame, inside};
 
 /// Width and height that a picture of the sheet fits into.
 const CELL: (u32, u32) = (320, 320);

@@ -199,7 +199,7 @@ fn invite_under(
             let claimed: Spoken = open(&inner)
                 .and_then(|inner| inner.peek())
                 .map_err(|_| refuse(Code::BadSignature, "invite"))?;
-            opened.verify(signed, &claimed.peer)?;
+            opened.signed_by(&claimed.peer)?;
             return Err(fault);
         }
     };

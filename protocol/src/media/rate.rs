@@ -147,7 +147,7 @@ mod tests {
             let now = start.after(BEAT * beat);
             let bytes = (f64::from(rate.target()) / 8.0 * 0.005) as usize + 60;
             free = free.max(now.mono) + Duration::from_secs_f64(bytes as f64 * 8.0 / capacity);
-            let lost = loss > 0 && beat as usize % loss == 0;
+            let lost = loss > 0 && (beat as usize).is_multiple_of(loss);
             pending.push((
                 now.mono,
                 bytes,

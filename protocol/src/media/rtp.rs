@@ -29,7 +29,7 @@ pub fn to_ntp(time: Timestamp) -> u64 {
         .max(0);
     let micros = u128::try_from(micros).unwrap_or(0);
     // rounded, so that the way back gives the same microsecond
-    u64::try_from(((micros << 32) + 500_000) / 1_000_000 & u128::from(u64::MAX)).unwrap_or(0)
+    u64::try_from((((micros << 32) + 500_000) / 1_000_000) & u128::from(u64::MAX)).unwrap_or(0)
 }
 
 /// UTC of a 64-bit NTP time, to the nearest microsecond.

@@ -178,11 +178,11 @@ impl Pair {
         }
     }
 
-    fn to_host(&mut self, message: &ToHost) -> Option<Code> {
+    fn tell_host(&mut self, message: &ToHost) -> Option<Code> {
         code(self.host.message(self.now, &body(message), self.now.utc))
     }
 
-    fn to_guest(&mut self, message: &FromHost) -> Option<Code> {
+    fn tell_guest(&mut self, message: &FromHost) -> Option<Code> {
         code(self.guest.message(self.now, &body(message), self.now.utc))
     }
 }
@@ -204,7 +204,7 @@ fn the_guest_says_hello_first_and_the_host_answers_welcome() {
     let [hello @ ToHost::Hello { .. }] = said.as_slice() else {
         panic!("{said:?}")
     };
-    assert_eq!(pair.to_host(hello), None);
+    assert_eq!(pair.tell_host(hello), None);
     let (said, outputs) = drain::<FromHost>(pair.host.talk());
     assert!(matches!(
         said.as_slice(),
@@ -230,11 +230,11 @@ fn before_the_proofs_nothing_else_is_said_or_heard() {
     assert_eq!(drain::<ToHost>(pair.guest.talk()), (vec![], vec![]));
     assert_eq!(drain::<FromHost>(pair.host.talk()), (vec![], vec![]));
     assert_eq!(
-        pair.to_host(&ToHost::Chat(chat(1, "hi"))),
+        pair.tell_host(&ToHost::Chat(chat(1, "hi"))),
         Some(Code::ProtocolViolation)
     );
     assert_eq!(
-        pair.to_guest(&FromHost::Chat(chat(1, "hi"))),
+        pair.tell_guest(&FromHost::Chat(chat(1, "hi"))),
         Some(Code::ProtocolViolation)
     );
 }
@@ -249,19 +249,19 @@ fn proofs_and_accept_come_once_and_in_order() {
         participant: 1,
     };
     assert_eq!(
-        pair.to_guest(&FromHost::Accepted { at }),
+        pair.tell_guest(&FromHost::Accepted { at }),
         Some(Code::ProtocolViolation)
     );
-    assert_eq!(pair.to_guest(&welcome), Some(Code::ProtocolViolation));
+    assert_eq!(pair.tell_guest(&welcome), Some(Code::ProtocolViolation));
     let mut pair = Pair::warm();
-    assert_eq!(pair.to_guest(&welcome), Some(Code::ProtocolViolation));
+    assert_eq!(pair.tell_guest(&welcome), Some(Code::ProtocolViolation));
     assert_eq!(
-        pair.to_host(&ToHost::Hello { hello: vec![] }),
+        pair.tell_host(&ToHost::Hello { hello: vec![] }),
         Some(Code::ProtocolViolation)
     );
-    assert_eq!(pair.to_guest(&FromHost::Accepted { at }), None);
+    assert_eq!(pair.tell_guest(&FromHost::Accepted { at }), None);
     assert_eq!(
-        pair.to_guest(&FromHost::Accepted { at }),
+        pair.tell_guest(&FromHost::Accepted { at }),
         Some(Code::ProtocolViolation)
     );
 }
@@ -272,7 +272,7 @@ fn a_proof_of_another_connection_is_refused_by_its_code() {
     let other = Hash::from_bytes([6; 32]);
     pair.guest.connected(other, chain::ALPN.into()).unwrap();
     let (said, _) = drain::<ToHost>(pair.guest.talk());
-    assert_eq!(pair.to_host(&said[0]), Some(Code::WrongBinding));
+    assert_eq!(pair.tell_host(&said[0]), Some(Code::WrongBinding));
     assert_eq!(pair.host.phase(), Phase::Proving);
 }
 
@@ -337,7 +337,7 @@ fn a_line_has_one_to_four_thousand_bytes() {
     assert_eq!(at_host, [Output::Chat(longest.clone())]);
     for text in [String::new(), longest + "a"] {
         let line = ToHost::Chat(chat(9, &text));
-        assert_eq!(pair.to_host(&line), Some(Code::TooLarge));
+        assert_eq!(pair.tell_host(&line), Some(Code::TooLarge));
         assert!(pair.guest.talk().chat(pair.now, text).is_err());
     }
 }
@@ -358,9 +358,9 @@ fn lines_count_upward() {
         })
         .collect();
     assert_eq!(ids, [1, 2]);
-    assert_eq!(pair.to_host(&ToHost::Chat(chat(7, "a"))), None);
+    assert_eq!(pair.tell_host(&ToHost::Chat(chat(7, "a"))), None);
     assert_eq!(
-        pair.to_host(&ToHost::Chat(chat(7, "b"))),
+        pair.tell_host(&ToHost::Chat(chat(7, "b"))),
         Some(Code::ProtocolViolation)
     );
 }

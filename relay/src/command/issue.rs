@@ -61,7 +61,7 @@ pub struct Issue {
     #[arg(long)]
     name: String,
     /// Days until it ends, 1 to 30.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(i64).range(1..=CREDENTIAL_DAYS_MAX))]
+    #[arg(long, default_value_t = 7, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..=CREDENTIAL_DAYS_MAX))]
     days: i64,
     /// Where to write the credential.
     #[arg(long)]

@@ -29,7 +29,7 @@ pub const HALF_OPEN: usize = 512;
 pub const HALF_OPEN_PREFIX: u32 = 128;
 /// Live desk streams of one connection: both protocols, before and after a reconnect.
 pub const DESK_STREAMS: usize = 4;
-/// Desk streams that a connection may open in its life.
+/// Desk streams that a connection may open in its life; as many again are told so, then they are reset.
 pub const STREAMS: u32 = 64;
 /// Streams that the swarm took and the relay has not yet.
 const INCOMING: usize = 4_096;
@@ -70,7 +70,7 @@ pub struct Opened {
     pub protocol: StreamProtocol,
     /// To be kept as long as the stream is served: the connection counts these.
     pub alive: Arc<()>,
-    /// The connection has [`DESK_STREAMS`] already: say so and close.
+    /// The connection has [`DESK_STREAMS`], or had [`STREAMS`]: say so and close.
     pub is_too_many: bool,
 }
 
@@ -125,7 +125,7 @@ impl ConnectionHandler for Handler {
             protocol: (stream, protocol),
             ..
         }) = event
-            && self.streams < STREAMS
+            && self.streams < 2 * STREAMS
         {
             self.streams += 1;
             // one count is the handler's own
@@ -135,7 +135,7 @@ impl ConnectionHandler for Handler {
                 stream,
                 protocol,
                 alive: self.alive.clone(),
-                is_too_many: live >= DESK_STREAMS,
+                is_too_many: live >= DESK_STREAMS || self.streams > STREAMS,
             });
         }
     }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use suora_protocol::fault::Fault;
 use suora_protocol::identity::PeerId;
-use suora_protocol::wire::{self, Framer, citizen, officer};
+use suora_protocol::wire::Framer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::hub::LinkId;
+use crate::hub::admission::refusal;
 
 /// Messages to one node that may wait to be written.
 pub const OUTBOX: usize = 64;
@@ -38,17 +39,6 @@ pub enum Envelope {
     Message(LinkId, Bytes),
     /// The stream ended.
     Down(LinkId),
-}
-
-/// A framed refusal.
-pub fn refuse(officer: bool, fault: &Fault) -> Bytes {
-    let (code, message) = (fault.code, fault.detail.clone());
-    let refused = if officer {
-        wire::encode(&officer::FromRelay::Refused { code, message })
-    } else {
-        wire::encode(&citizen::FromRelay::Refused { code, message })
-    };
-    refused.unwrap_or_default()
 }
 
 /// Says one thing and closes.
@@ -88,7 +78,7 @@ pub async fn serve(
                 && let Some(outbox) = last_words.upgrade()
             {
                 tracing::debug!(link = link.0, %fault, "stream closed");
-                let _ = outbox.try_send(refuse(officer, &fault));
+                let _ = outbox.try_send(refusal(officer, &fault));
             }
             // the loop drops the outbox, and the writer ends when all is out
             let _ = envelopes.send(Envelope::Down(link)).await;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use suora_protocol::documents::{
     Credential, Descriptor, DeskId, Signed, TicketId, Verified, chain,
 };
@@ -147,13 +148,24 @@ impl Hub {
 
     /// Says that a request is refused, and why.
     pub(super) fn refuse(&mut self, link: LinkId, officer: bool, fault: &Fault) {
-        let (code, message) = (fault.code, fault.detail.clone());
-        if officer {
-            self.say(Some(link), &officer::FromRelay::Refused { code, message });
-        } else {
-            self.say(Some(link), &citizen::FromRelay::Refused { code, message });
-        }
+        self.said.push(Output::Say(link, refusal(officer, fault)));
     }
+}
+
+/// A framed `refused`, whose message for people keeps its bound.
+pub fn refusal(officer: bool, fault: &Fault) -> Bytes {
+    let code = fault.code;
+    let message = fault.detail.as_ref().map(|detail| {
+        let end = detail.floor_char_boundary(limits::TEXT_MAX);
+        detail.get(..end).unwrap_or_default().to_string()
+    });
+    let refused = if officer {
+        wire::encode(&officer::FromRelay::Refused { code, message })
+    } else {
+        wire::encode(&citizen::FromRelay::Refused { code, message })
+    };
+    // a code and a short text always fit
+    refused.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -167,5 +179,13 @@ mod tests {
         assert_eq!((0..100).filter(|_| pace.take(start, second, 8)).count(), 8);
         let later = (1..=100).map(|tenth| start + second / 10 * tenth);
         assert_eq!(later.filter(|now| pace.take(*now, second, 8)).count(), 10);
+    }
+
+    #[test]
+    fn a_refusal_says_a_bounded_thing_whatever_the_fault_says() {
+        let fault = Fault::new(Code::BadFile).with("ä".repeat(10_000));
+        for officer in [false, true] {
+            assert!(refusal(officer, &fault).len() < limits::TEXT_MAX + 64);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Officers at their desks: with which credential, in which status, engaged in what.
 //! An officer attends one desk at a time, on one stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use suora_protocol::documents::{DeskId, TicketId};
 use suora_protocol::fault::{Code, Fault};
@@ -15,7 +17,7 @@ use super::ticket::{Pause, State};
 use super::{Hub, LinkId, admission};
 
 /// After an offer that came to nothing for a reason of the officer's node, so that it cannot spin.
-const REST: std::time::Duration = std::time::Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(1);
 
 /// What an officer is engaged in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +96,10 @@ impl Hub {
             ToRelay::Accepted { ticket, attempt } => match self.offered(peer, ticket, attempt)? {
                 Offer::Live => self.engage(ticket, peer),
                 // It believes that it is in consultation: free when it says that this ended.
-                Offer::Over => self.set_engagement(peer, Engagement::Elsewhere),
+                Offer::Over if !self.engaged.contains_key(&peer) => {
+                    self.set_engagement(peer, Engagement::Elsewhere);
+                }
+                Offer::Over => {}
             },
             ToRelay::Declined {
                 ticket,
@@ -133,7 +138,7 @@ impl Hub {
         let old = self.officers.get(&peer);
         let stays = old.is_some_and(|old| old.link == Some(link) && old.desk == desk);
         if let Some(Engagement::Offered(ticket)) = old.map(|old| old.engagement)
-            && !stays
+            && (!stays || engaged.is_some())
         {
             self.wait_again(now, ticket, Code::OfficerGone);
         }
@@ -194,9 +199,13 @@ impl Hub {
             return Ok(None);
         }
         let credential = admission::officer(&self.descriptor, peer, desk, credential, now.utc)?;
+        let keys = self.descriptor.keys.iter();
+        let key = keys.filter(|key| key.id == credential.key);
+        let end = key.fold(credential.not_after, |end, key| end.min(key.not_after));
         // the first moment at which the same check fails
-        let end = credential.not_after + limits::CLOCK_TOLERANCE;
-        Ok(Some(end + std::time::Duration::from_micros(1)))
+        Ok(Some(
+            end + limits::CLOCK_TOLERANCE + Duration::from_micros(1),
+        ))
     }
 
     fn status(&mut self, now: Now, peer: PeerId, status: Status) {

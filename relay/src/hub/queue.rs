@@ -2,8 +2,8 @@
 //! them, and what each was last told about it.
 //!
 //! People who wait want to know their position, and a long queue moves often. So
-//! telling is bounded: the first [`HEAD`] hear of a move at once, everybody else in a
-//! sweep that begins at most once a second and tells at most [`STEP`] people a step.
+//! telling is bounded: the first `HEAD` hear of a move at once, everybody else in a
+//! sweep that begins at most once a second and tells at most `STEP` people a step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

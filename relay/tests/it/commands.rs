@@ -13,6 +13,7 @@ fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+// covers: SUORA-SEC-002
 #[test]
 fn init_makes_three_private_folders_and_says_what_comes_next() {
     let agency = Agency::new();
@@ -158,7 +159,7 @@ fn descriptor_shows_and_signs_the_next_one() {
         text.starts_with("# a note of ours\n") && text.contains("\nsequence = 2\n"),
         "{text}"
     );
-    fs::write(&page, format!("{text}\nsurprise = 1\n")).unwrap();
+    fs::write(&page, format!("surprise = 1\n{text}")).unwrap();
     assert!(failure(sign).contains("surprise"));
     let mut bytes = fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -173,6 +174,7 @@ fn serve(agency: &Agency) -> String {
     failure(["serve".as_ref(), agency.path("relay").as_os_str()])
 }
 
+// covers: SUORA-SEC-001
 #[test]
 fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
     let agency = Agency::new();
@@ -197,6 +199,7 @@ fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
     agency.serve().kill();
 }
 
+// covers: SUORA-SEC-002
 #[test]
 fn serve_says_what_is_wrong_with_its_directory() {
     let agency = Agency::new();
@@ -237,6 +240,17 @@ fn serve_refuses_an_ended_descriptor_and_one_of_the_future() {
         let error = serve(&agency);
         assert!(error.contains(expected), "{error}");
     }
+}
+
+// covers: SUORA-SEC-003
+#[test]
+fn serve_refuses_to_leave_session_keys_in_a_file() {
+    let agency = Agency::new();
+    let mut command = std::process::Command::new(rig::PROGRAM);
+    command.arg("serve").arg(agency.path("relay"));
+    let output = command.env("SSLKEYLOGFILE", "/dev/null").output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("SSLKEYLOGFILE"));
 }
 
 #[test]

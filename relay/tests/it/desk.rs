@@ -24,6 +24,7 @@ fn positions(heard: &[FromRelay]) -> Vec<u32> {
         .collect()
 }
 
+// covers: SUORA-DSK-001, SUORA-DSK-003
 #[test]
 fn first_come_first_served_and_everybody_knows_the_position() {
     let mut stage = Stage::new();
@@ -65,6 +66,7 @@ fn a_key_has_one_ticket_a_desk_and_finds_it_with_or_without_its_number() {
     assert_eq!(stage.queue(), [1, 2]);
 }
 
+// covers: SUORA-DSK-005
 #[test]
 fn a_lost_link_keeps_its_place_for_the_grace_and_reconnecting_resets_nothing() {
     let mut stage = Stage::new();
@@ -84,6 +86,7 @@ fn a_lost_link_keeps_its_place_for_the_grace_and_reconnecting_resets_nothing() {
     assert_eq!(waited, Some(119_000));
 }
 
+// covers: SUORA-DSK-005, SUORA-SEC-004
 #[test]
 fn after_the_grace_the_ticket_is_gone_from_hub_and_store() {
     let mut stage = Stage::new();
@@ -108,6 +111,7 @@ fn each_desk_has_its_own_grace() {
     assert!(stage.queue().is_empty());
 }
 
+// covers: SUORA-CTL-005
 #[test]
 fn a_silent_stream_is_dead_and_its_ticket_is_not() {
     let mut stage = Stage::new();
@@ -154,6 +158,7 @@ fn a_second_stream_of_the_same_key_takes_over() {
     assert_eq!(stage.join(new), ticket);
 }
 
+// covers: SUORA-SEC-004
 #[test]
 fn who_leaves_is_gone_and_a_second_word_about_it_is_no_offence() {
     let mut stage = Stage::new();
@@ -173,6 +178,7 @@ fn who_leaves_is_gone_and_a_second_word_about_it_is_no_offence() {
     assert!(stage.store.rows.is_empty());
 }
 
+// covers: SUORA-DSK-015
 #[test]
 fn a_ticket_answers_to_nobody_but_its_owner() {
     let mut stage = Stage::new();
@@ -201,6 +207,7 @@ fn a_desk_that_is_not_listed_is_unknown() {
     assert!(stage.closed.is_empty());
 }
 
+// covers: SUORA-DSK-014
 #[test]
 fn a_queue_holds_ten_thousand() {
     let mut stage = Stage::new();
@@ -224,6 +231,7 @@ fn a_queue_holds_ten_thousand() {
     ));
 }
 
+// covers: SUORA-DSK-014
 #[test]
 fn a_key_waits_at_a_bounded_number_of_desks() {
     let mut agency = Agency::new();
@@ -300,6 +308,7 @@ fn a_busy_desk_does_not_flood_its_people() {
     assert_eq!(told.last(), Some(&49));
 }
 
+// covers: SUORA-CTL-003, SUORA-CTL-006
 #[test]
 fn messages_of_later_versions_are_ignored_and_broken_ones_end_the_stream() {
     #[derive(serde::Serialize)]
@@ -325,6 +334,7 @@ fn messages_of_later_versions_are_ignored_and_broken_ones_end_the_stream() {
     assert_eq!(stage.queue(), [1], "the ticket waits out its grace");
 }
 
+// covers: SUORA-CTL-004
 #[test]
 fn who_speaks_too_fast_loses_the_stream() {
     let mut stage = Stage::new();

@@ -9,6 +9,7 @@ use suora_protocol::wire::officer;
 use crate::agency::officer_key;
 use crate::stage::Stage;
 
+// covers: SUORA-DSK-009
 #[test]
 fn nothing_is_said_before_it_is_durable() {
     let mut stage = Stage::new();
@@ -72,6 +73,7 @@ fn an_offer_is_numbered_before_it_is_said() {
     assert_ne!(citizen, again);
 }
 
+// covers: SUORA-DSK-009
 #[test]
 fn a_killed_relay_has_everybody_in_the_same_order() {
     let mut stage = Stage::new();
@@ -107,6 +109,7 @@ fn a_killed_relay_has_everybody_in_the_same_order() {
     );
 }
 
+// covers: SUORA-DSK-009
 #[test]
 fn the_grace_of_all_runs_from_the_restart() {
     let mut stage = Stage::new();
@@ -120,6 +123,7 @@ fn the_grace_of_all_runs_from_the_restart() {
     assert!(stage.store.rows.is_empty());
 }
 
+// covers: SUORA-DSK-009, SUORA-DSK-013
 #[test]
 fn a_consultation_goes_on_over_a_restart() {
     let mut stage = Stage::new();

@@ -35,7 +35,7 @@ use crate::agency::desk;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_suora-relay");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_suora-relay");
 
 /// Runs the program to its end.
 pub(crate) fn run<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {

@@ -45,6 +45,14 @@ fn unframe(bytes: &Bytes) -> Bytes {
     framer.next_message().unwrap().unwrap()
 }
 
+/// The moment at which all virtual clocks begin.
+pub(crate) fn base() -> Now {
+    Now {
+        mono: Instant::now(),
+        utc: START,
+    }
+}
+
 pub(crate) fn citizen_key(number: u8) -> PeerId {
     PeerId::from_bytes([number; 32])
 }
@@ -55,10 +63,7 @@ impl Stage {
     }
 
     pub(crate) fn with(agency: Agency, faults: Faults) -> Self {
-        let now = Now {
-            mono: Instant::now(),
-            utc: START,
-        };
+        let now = base();
         let store = Snapshot::default();
         let hub = Hub::restore(agency.descriptor(), store.clone(), [7; 32], now, faults);
         Self {

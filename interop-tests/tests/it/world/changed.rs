@@ -43,7 +43,7 @@ fn run(travels: Travels, change: Option<(usize, u8)>) -> Run {
     let mut world = World::new(Setup::default());
     let sent: Rc<RefCell<Vec<u8>>> = Rc::default();
     let seen = sent.clone();
-    let mut alter = move |bytes: Vec<u8>| {
+    let alter = move |bytes: Vec<u8>| {
         let mut bytes = bytes;
         seen.borrow_mut().clone_from(&bytes);
         if let Some((at, bit)) = change {

@@ -205,6 +205,7 @@ fn under_a_relay_that_checks_nothing_the_citizen_refuses_and_is_told_why() {
     }
 }
 
+// covers: SUORA-SET-016
 #[test]
 fn a_desk_that_hides_addresses_is_refused_for_want_of_a_path() {
     for policy in [AddressPolicy::AfterAccept, AddressPolicy::RelayOnly] {
@@ -326,6 +327,7 @@ fn an_old_invite_under_an_old_ticket_fails_by_its_challenge() {
     assert_eq!(outcome(&world, anna), refused(Code::WrongChallenge));
 }
 
+// covers: SUORA-SET-003
 #[test]
 fn an_old_invite_of_the_same_ticket_leads_nowhere() {
     let mut world = world();
@@ -349,6 +351,7 @@ fn an_old_invite_of_the_same_ticket_leads_nowhere() {
     reaches(&mut world, anna, Stage::Accepted);
 }
 
+// covers: SUORA-SET-003, SUORA-DSK-006
 #[test]
 fn a_second_invite_for_one_ticket_is_answered_already_invited() {
     let mut world = world();

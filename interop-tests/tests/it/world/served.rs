@@ -213,6 +213,7 @@ fn a_citizen_who_leaves_makes_room_and_frees_the_officer() {
     reaches(&mut world, carla, Stage::Accepted);
 }
 
+// covers: SUORA-SET-009
 #[test]
 fn nothing_private_leaves_before_the_welcome() {
     let mut world = world();
