@@ -244,3 +244,159 @@ fn level((width, height): (u32, u32), fps: u32) -> Level {
 fn fault(error: openh264::Error) -> Fault {
     Fault::new(Code::Internal).with(format!("H.264 encoder: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::capture::{file, fit::Fit, pattern};
+    use crate::decode::h264::Decoder;
+
+    const SIZE: (u32, u32) = (640, 360);
+
+    fn picture(n: u64, size: (u32, u32), data: bytes::Bytes) -> Picture {
+        Picture {
+            captured: Timestamp::from_micros(i64::try_from(n * 1_000_000 / 30).unwrap()),
+            width: size.0,
+            height: size.1,
+            data,
+        }
+    }
+
+    /// Pictures of the pattern through an encoder, from number `from` on.
+    fn run(encoder: &mut Encoder, control: &Control, from: u64, count: u64) -> Vec<EncodedFrame> {
+        let pattern = pattern::Pattern::new(SIZE.0, SIZE.1, 30);
+        (from..from + count)
+            .filter_map(|n| encoder.encode(&picture(n, SIZE, pattern.draw(n)), control))
+            .collect()
+    }
+
+    fn bits_per_second(frames: &[EncodedFrame], count: u64) -> u32 {
+        let bits: usize = frames.iter().map(|frame| frame.data.len() * 8).sum();
+        u32::try_from(bits * 30 / count as usize).unwrap()
+    }
+
+    #[test]
+    fn it_is_constrained_baseline_in_one_slice_and_only_the_first_is_a_keyframe() {
+        let control = Control::new(600_000);
+        let frames = run(&mut Encoder::new(30), &control, 0, 150);
+        let first = h264::split(&frames[0].data);
+        let kinds: Vec<u8> = first.iter().map(|unit| h264::unit_type(unit)).collect();
+        assert_eq!(kinds, [7, 8, 5]);
+        // profile 66, constraint_set1, level 3.0
+        assert_eq!(
+            (first[0][1], first[0][2] & 0x40, first[0][3]),
+            (66, 0x40, 30)
+        );
+        for frame in &frames[1..] {
+            let units = h264::split(&frame.data);
+            assert_eq!((units.len(), h264::unit_type(units[0])), (1, 1));
+            assert!(!frame.keyframe && (frame.width, frame.height) == (640, 360));
+        }
+    }
+
+    #[test]
+    fn the_pattern_holds_30_pictures_a_second_at_600_kbit() {
+        let control = Control::new(600_000);
+        let frames = run(&mut Encoder::new(30), &control, 0, 150);
+        assert_eq!(frames.len(), 150);
+    }
+
+    #[test]
+    fn a_keyframe_comes_when_it_is_asked_for() {
+        let (mut encoder, control) = (Encoder::new(30), Control::new(600_000));
+        run(&mut encoder, &control, 0, 10);
+        control.keyframe();
+        let frames = run(&mut encoder, &control, 10, 3);
+        let keyframes: Vec<bool> = frames.iter().map(|frame| frame.keyframe).collect();
+        assert_eq!(keyframes, [true, false, false]);
+    }
+
+    #[test]
+    fn the_bitrate_follows_its_target_without_a_keyframe() {
+        let (mut encoder, control) = (Encoder::new(30), Control::new(900_000));
+        run(&mut encoder, &control, 0, 90);
+        let mut at = 90;
+        for target in [300_000, 600_000, 200_000] {
+            control.set_target(target);
+            run(&mut encoder, &control, at, 60);
+            let frames = run(&mut encoder, &control, at + 60, 120);
+            at += 180;
+            let rate = bits_per_second(&frames, 120);
+            assert!(rate < target * 5 / 4, "{rate} of {target}");
+            assert!(frames.iter().all(|frame| !frame.keyframe));
+        }
+    }
+
+    #[test]
+    fn the_pattern_can_be_read_at_100_kbit() {
+        let (mut encoder, control) = (Encoder::new(30), Control::new(100_000));
+        let mut decoder = Decoder::new().unwrap();
+        let frames = run(&mut encoder, &control, 0, 90);
+        assert!(frames.len() > 30, "{}", frames.len());
+        for frame in frames {
+            let number = (frame.captured.as_micros() * 30 + 500_000) / 1_000_000;
+            let decoded = decoder
+                .decode(&frame.data, frame.keyframe)
+                .unwrap()
+                .unwrap();
+            let reading = pattern::read(SIZE.0, SIZE.1, &decoded.frame().data);
+            assert_eq!(reading.counter, u32::try_from(number).ok());
+            assert_eq!(reading.flash, number % 30 == 0);
+        }
+    }
+
+    #[test]
+    fn keyframes_of_a_real_picture_stay_small() {
+        let clips = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/clips");
+        for name in ["officer.mp4", "citizen.mp4"] {
+            let clip = file::open(&clips.join(name), 30, false).unwrap().pictures;
+            let mut reader = clip.unwrap().reader().unwrap();
+            let mut fit = Fit::new(SIZE.0, SIZE.1);
+            let mut data = bytes::Bytes::new();
+            let (mut encoder, control) = (Encoder::new(30), Control::new(600_000));
+            for n in 0..90 {
+                if let Some(frame) = reader.at(n * 1_000_000 / 30) {
+                    data = fit.fit(frame);
+                }
+                if n == 60 {
+                    control.keyframe();
+                }
+                if let Some(frame) = encoder.encode(&picture(n, SIZE, data.clone()), &control)
+                    && frame.keyframe
+                {
+                    assert!(n == 0 || n == 60);
+                    assert!(
+                        frame.data.len() <= 12_000,
+                        "{name} {n}: {}",
+                        frame.data.len()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_size_begins_with_a_keyframe_and_a_torn_picture_is_left_out() {
+        let (mut encoder, control) = (Encoder::new(30), Control::new(300_000));
+        for (n, size) in [(0, (640, 360)), (1, (320, 180)), (2, (640, 360))] {
+            let data = pattern::Pattern::new(size.0, size.1, 30).draw(n);
+            let frame = encoder.encode(&picture(n, size, data), &control).unwrap();
+            assert!(frame.keyframe);
+            assert_eq!(u32::from(frame.width), size.0);
+        }
+        let torn = picture(3, SIZE, bytes::Bytes::from_static(&[0; 99]));
+        assert_eq!(encoder.encode(&torn, &control), None);
+    }
+
+    #[test]
+    fn the_level_is_the_least_that_holds_the_pictures() {
+        let idc = |size, fps| level(size, fps) as u32;
+        assert_eq!(idc((640, 360), 30), Level::Level_3_0 as u32);
+        assert_eq!(idc((1280, 720), 30), Level::Level_3_1 as u32);
+        assert_eq!(idc((1280, 720), 60), Level::Level_3_2 as u32);
+        assert_eq!(idc((1920, 1080), 30), Level::Level_4_0 as u32);
+        assert_eq!(idc((3840, 2160), 30), Level::Level_5_1 as u32);
+    }
+}
