@@ -302,6 +302,8 @@ impl Process {
     fn start(mut command: Command, log: &Path) -> Result<Self, Failure> {
         let file = std::fs::File::create(log).map_err(|error| error.to_string())?;
         let child = command
+            // tests read English
+            .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stderr(file)
             .kill_on_drop(true)

@@ -250,8 +250,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::capture::{file, fit::Fit, pattern};
+    use crate::capture::{file, pattern};
     use crate::decode::h264::Decoder;
+    use crate::fit::Fit;
 
     const SIZE: (u32, u32) = (640, 360);
 
