@@ -16,6 +16,14 @@ const SOURCES_MAX: usize = 8;
 /// A real address, seen through one of our sockets.
 pub type Real = (usize, SocketAddr);
 
+/// A real address of a session, and the bytes that it and we sent.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    real: Real,
+    received: u64,
+    sent: u64,
+}
+
 #[derive(Debug)]
 struct Route {
     session: SessionId,
@@ -23,11 +31,15 @@ struct Route {
     guest: bool,
     dcid: Dcid,
     /// Guest: where to try. Host: who showed the connection id.
-    tried: Vec<Real>,
+    tried: Vec<Source>,
     chosen: Option<Real>,
     completed: bool,
-    received: u64,
-    sent: u64,
+}
+
+impl Route {
+    fn source(&mut self, real: Real) -> Option<&mut Source> {
+        self.tried.iter_mut().find(|source| source.real == real)
+    }
 }
 
 /// All routes of a node.
@@ -52,6 +64,14 @@ fn virtual_address(index: u64) -> SocketAddr {
         IpAddr::V6(Ipv6Addr::new(0xfd53, 0x756f, 0x7261, 0, a, b, c, d)),
         443,
     )
+}
+
+const fn source(real: Real) -> Source {
+    Source {
+        real,
+        received: 0,
+        sent: 0,
+    }
 }
 
 fn index_of(address: SocketAddr) -> Option<u64> {
@@ -96,14 +116,15 @@ impl Routes {
         session: SessionId,
         dcid: Dcid,
         guest: bool,
-        mut tried: Vec<Real>,
+        mut addresses: Vec<Real>,
     ) -> SocketAddr {
-        tried.truncate(SOURCES_MAX);
+        addresses.truncate(SOURCES_MAX);
         self.next += 1;
         let index = self.next;
-        for real in &tried {
+        for real in &addresses {
             self.by_source.insert(*real, index);
         }
+        let tried = addresses.into_iter().map(source).collect();
         if !guest {
             self.by_dcid.insert(dcid, index);
         }
@@ -116,8 +137,6 @@ impl Routes {
                 tried,
                 chosen: None,
                 completed: false,
-                received: 0,
-                sent: 0,
             },
         );
         virtual_address(index)
@@ -162,7 +181,7 @@ impl Routes {
                 if route.completed || route.tried.len() >= SOURCES_MAX {
                     return None;
                 }
-                route.tried.push(from);
+                route.tried.push(source(from));
                 self.by_source.insert(from, index);
                 index
             }
@@ -173,7 +192,9 @@ impl Routes {
         if route.completed && chosen != from {
             return None;
         }
-        route.received = route.received.saturating_add(len as u64);
+        if let Some(source) = route.source(from) {
+            source.received = source.received.saturating_add(len as u64);
+        }
         Some(virtual_address(index))
     }
 
@@ -182,14 +203,19 @@ impl Routes {
         let Some(route) = index_of(to).and_then(|index| self.routes.get_mut(&index)) else {
             return Vec::new();
         };
-        route.sent = route.sent.saturating_add(len as u64);
-        if !route.guest && !route.completed && route.sent > route.received.saturating_mul(3) {
-            route.sent = route.sent.saturating_sub(len as u64);
-            return Vec::new();
-        }
+        let (limited, len) = (!route.guest && !route.completed, len as u64);
         match route.chosen {
+            Some(chosen) if limited => {
+                let allowed = route.source(chosen).filter(|source| {
+                    source.sent.saturating_add(len) <= source.received.saturating_mul(3)
+                });
+                allowed.map_or_else(Vec::new, |source| {
+                    source.sent += len;
+                    vec![chosen]
+                })
+            }
             Some(chosen) => vec![chosen],
-            None => route.tried.clone(),
+            None => route.tried.iter().map(|source| source.real).collect(),
         }
     }
 
@@ -204,6 +230,8 @@ impl Routes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SESSION: SessionId = SessionId::from_bytes([1; 16]);
@@ -259,6 +287,43 @@ mod tests {
         assert!(routes.outgoing(address, 1).is_empty());
         routes.completed(SESSION);
         assert!(!routes.outgoing(address, 9_000).is_empty());
+    }
+
+    // covers: SUORA-SET-006
+    #[test]
+    fn what_one_address_sent_does_not_count_for_another() {
+        let mut routes = Routes::default();
+        let address = routes.expect(SESSION, DCID);
+        routes.incoming(real(1), &initial([7; 20]), 1_200);
+        for other in 2..=20 {
+            routes.incoming(real(other), &initial([7; 20]), 1_200);
+        }
+        let mut sent = 0;
+        while routes.outgoing(address, 1_200) == [real(1)] {
+            sent += 1_200;
+        }
+        assert_eq!(sent, 3_600);
+        assert_eq!(routes.outgoing(address, 1), []);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_packet_goes_to_the_session_whose_connection_id_it_bears_or_nowhere(
+            mut packet in proptest::collection::vec(any::<u8>(), 0..80),
+            begins in 0..4usize,
+            from in 1..30u8,
+        ) {
+            let head = initial([7; 20]);
+            let len = packet.len();
+            packet[..len.min(begins * 9)].copy_from_slice(&head[..len.min(begins * 9)]);
+            let mut routes = Routes::default();
+            let address = routes.expect(SESSION, DCID);
+            let bears = len >= 26 && packet[0] & 0xf0 == 0xc0 && packet[4..6] == head[4..6] && packet[6..26] == [7; 20];
+            let taken = routes.incoming(real(from), &packet, len);
+            prop_assert_eq!(taken, bears.then_some(address));
+        }
     }
 
     #[test]
