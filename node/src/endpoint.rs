@@ -21,6 +21,7 @@ use suora_protocol::documents::{Dcid, SessionId, chain};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 use suora_protocol::limits;
+use suora_protocol::time::Timestamp;
 use tokio::sync::oneshot;
 
 use self::certificate::{Certificate, Pin};
@@ -108,8 +109,8 @@ fn transport() -> TransportConfig {
 
 impl Endpoint {
     /// Listens, with a fresh certificate.
-    pub fn new(listen: &Listen, faults: Faults) -> Result<Self, Fault> {
-        let certificate = Certificate::generate()?;
+    pub fn new(listen: &Listen, now: Timestamp, faults: Faults) -> Result<Self, Fault> {
+        let certificate = Certificate::generate(now)?;
         let socket = Socket::bind(&listen.addresses)?;
         let mut config = EndpointConfig::default();
         // the first bits tell QUIC from STUN on one socket (RFC 9443)
@@ -146,8 +147,8 @@ impl Endpoint {
     }
 
     /// A new certificate from now on: only while no guest is expected under the old one.
-    pub fn renew(&self) -> Result<(), Fault> {
-        *lock(&self.certificate) = Certificate::generate()?;
+    pub fn renew(&self, now: Timestamp) -> Result<(), Fault> {
+        *lock(&self.certificate) = Certificate::generate(now)?;
         Ok(())
     }
 

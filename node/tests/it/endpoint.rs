@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use suora_node::Faults;
+use suora_node::clock::Clock;
 use suora_node::endpoint::{Connected, Endpoint, Listen};
 use suora_node::engine::ports::{Dial, Expected, SessionEvent};
 use suora_node::report::Security;
@@ -12,9 +13,14 @@ use suora_protocol::documents::{Dcid, SessionId};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 use suora_protocol::limits;
+use suora_protocol::time::Timestamp;
 
 const DCID: Dcid = Dcid::from_bytes([7; 20]);
 const SESSION: SessionId = SessionId::from_bytes([1; 16]);
+
+fn now() -> Timestamp {
+    Clock::start().now().utc
+}
 
 fn endpoint(faults: Faults) -> Endpoint {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -22,7 +28,7 @@ fn endpoint(faults: Faults) -> Endpoint {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         loopback: true,
     };
-    Endpoint::new(&listen, faults).unwrap()
+    Endpoint::new(&listen, now(), faults).unwrap()
 }
 
 fn dial(host: &Endpoint) -> Dial {
@@ -130,7 +136,7 @@ async fn a_former_session_opens_no_door_to_a_host_with_a_new_certificate() {
     drop((at_host.unwrap(), at_guest.unwrap()));
     host.forget(SESSION);
     guest.forget(SESSION);
-    host.renew().unwrap();
+    host.renew(now()).unwrap();
     // a resumed handshake would present no certificate, and the old pin would pass
     let (_, refused) = meet(&host, &guest, &old, false).await;
     assert_eq!(refused.unwrap_err().code, Code::WrongCertificate);
@@ -158,7 +164,7 @@ async fn addresses_that_nobody_should_dial_are_no_path() {
         loopback: false,
     };
     let host = endpoint(Faults::default());
-    let careful = Endpoint::new(&listen, Faults::default()).unwrap();
+    let careful = Endpoint::new(&listen, now(), Faults::default()).unwrap();
     for addresses in [
         host.addresses(),
         vec!["0.0.0.0:9".parse().unwrap()],
