@@ -102,6 +102,21 @@ code-bad-media-file = This video or sound file cannot be used.
 code-wrong-clock = The clock of this device is wrong.
     .next = Set date and time, then try again.
 
+# Our own proof was refused: by the relay, or by the other end.
+own-malformed = Your credential was refused: it cannot be read.
+own-not-deterministic = Your credential was refused: it is not written as agreed.
+own-unknown-critical = Your credential was refused: it asks for something that the other program does not know yet.
+own-bad-signature = Your credential was refused: its signature is not this agency's.
+own-wrong-signer = Your credential was refused: it belongs to another key than yours, or was signed by somebody who may not sign it.
+own-wrong-kind = Your credential was refused: the file holds a document of another kind.
+own-not-yet-valid = Your credential was refused: it is not valid yet.
+own-expired = Your credential was refused: it is no longer valid.
+own-wrong-agency = Your credential was refused: it is of another agency.
+own-wrong-role = Your credential was refused: it does not make you an officer.
+own-wrong-desk = Your credential was refused: it is not for this desk.
+own-revoked = Your credential was refused: the agency has withdrawn it.
+own-next = Ask your administrator for a new credential, and name its file with --credential.
+
 state-starting = Connecting to the agency
 state-no-relay = Looking for the agency's relay
 state-waiting = Waiting as number {$number}
@@ -161,7 +176,7 @@ summary-picture-value = {$width} × {$height}, {$fps} pictures/s, {$ms} ms from 
 summary-freezes = Freezes
 summary-sound = Sound
 summary-sound-value = {$ms} ms from mouth to ear, {$concealed} of {$played} ms made up
-summary-skew = Picture behind sound
+summary-skew = Lips and voice apart
 summary-chat = Chat lines
 summary-chat-value = {$sent} sent, {$received} received
 summary-lost = Lost packets
@@ -183,7 +198,13 @@ demo-question-next = Which form do I need?
 demo-answer-next = The one I show you now. You will find it on our web page.
 demo-files = Looking at the recordings
 demo-worked = It worked: the two saw, heard and wrote to each other.
-demo-failed = It did not work.
+demo-failed = It did not work. What is missing:
+missing-consultation = the consultation was not completed
+missing-picture = too few pictures were shown: {$shown}, where {$wanted} would do
+missing-sound = too little sound was heard: {$heard} ms, where {$wanted} ms would do
+missing-chat = chat lines did not come: {$received} of {$wanted}
+missing-recorded-picture = the recording has no pictures
+missing-recorded-sound = the recording has no sound
 demo-left = What they saw is in {$folder}
 
 keygen-made = A new key is in {$file}. Only you can read it; keep a copy in a safe place.

@@ -102,6 +102,21 @@ code-bad-media-file = Tätä video- tai äänitiedostoa ei voi käyttää.
 code-wrong-clock = Laitteen kello on väärässä.
     .next = Aseta päivämäärä ja kellonaika ja yritä sitten uudelleen.
 
+# Our own proof was refused: by the relay, or by the other end.
+own-malformed = Valtuutustasi ei hyväksytty: sitä ei voi lukea.
+own-not-deterministic = Valtuutustasi ei hyväksytty: sitä ei ole kirjoitettu sovitulla tavalla.
+own-unknown-critical = Valtuutustasi ei hyväksytty: se vaatii jotakin, mitä toinen ohjelma ei vielä tunne.
+own-bad-signature = Valtuutustasi ei hyväksytty: allekirjoitus ei ole tämän viranomaisen.
+own-wrong-signer = Valtuutustasi ei hyväksytty: se kuuluu toiselle avaimelle kuin omallesi, tai sen on allekirjoittanut joku, jolla ei ole siihen oikeutta.
+own-wrong-kind = Valtuutustasi ei hyväksytty: tiedostossa on toisenlainen asiakirja.
+own-not-yet-valid = Valtuutustasi ei hyväksytty: se ei ole vielä voimassa.
+own-expired = Valtuutustasi ei hyväksytty: se ei ole enää voimassa.
+own-wrong-agency = Valtuutustasi ei hyväksytty: se on toisen viranomaisen.
+own-wrong-role = Valtuutustasi ei hyväksytty: se ei tee sinusta virkailijaa.
+own-wrong-desk = Valtuutustasi ei hyväksytty: se ei koske tätä palvelupistettä.
+own-revoked = Valtuutustasi ei hyväksytty: viranomainen on perunut sen.
+own-next = Pyydä ylläpitäjältä uusi valtuutus ja anna sen tiedosto valitsimella --credential.
+
 state-starting = Yhdistetään viranomaiseen
 state-no-relay = Etsitään viranomaisen välityspalvelinta
 state-waiting = Odotat, vuoronumerosi on {$number}
@@ -161,7 +176,7 @@ summary-picture-value = {$width} × {$height}, {$fps} kuvaa/s, kamerasta näytö
 summary-freezes = Pysähdykset
 summary-sound = Ääni
 summary-sound-value = suusta korvaan {$ms} ms, paikattua ääntä {$concealed} / {$played} ms
-summary-skew = Kuva äänen jäljessä
+summary-skew = Kuvan ja äänen ero
 summary-chat = Viestit
 summary-chat-value = lähetetty {$sent}, saatu {$received}
 summary-lost = Kadonneet paketit
@@ -183,7 +198,13 @@ demo-question-next = Minkä lomakkeen tarvitsen?
 demo-answer-next = Sen, jonka näytän nyt. Löydätte sen verkkosivultamme.
 demo-files = Katsotaan tallenteita
 demo-worked = Se onnistui: he näkivät, kuulivat ja kirjoittivat toisilleen.
-demo-failed = Se ei onnistunut.
+demo-failed = Se ei onnistunut. Tämä puuttuu:
+missing-consultation = keskustelua ei saatu päätökseen
+missing-picture = liian vähän kuvia näytettiin: {$shown}, kun {$wanted} olisi riittänyt
+missing-sound = liian vähän ääntä kuultiin: {$heard} ms, kun {$wanted} ms olisi riittänyt
+missing-chat = viestejä ei tullut perille: {$received} / {$wanted}
+missing-recorded-picture = tallenteessa ei ole kuvaa
+missing-recorded-sound = tallenteessa ei ole ääntä
 demo-left = Mitä he näkivät, on kansiossa {$folder}
 
 keygen-made = Uusi avain on tiedostossa {$file}. Vain sinä voit lukea sen; säilytä kopio turvallisessa paikassa.

@@ -102,6 +102,21 @@ code-bad-media-file = Den här video- eller ljudfilen kan inte användas.
 code-wrong-clock = Enhetens klocka går fel.
     .next = Ställ in datum och tid och försök sedan igen.
 
+# Our own proof was refused: by the relay, or by the other end.
+own-malformed = Din behörighet godkändes inte: den går inte att läsa.
+own-not-deterministic = Din behörighet godkändes inte: den är inte skriven som avtalat.
+own-unknown-critical = Din behörighet godkändes inte: den kräver något som det andra programmet ännu inte känner till.
+own-bad-signature = Din behörighet godkändes inte: underskriften är inte den här myndighetens.
+own-wrong-signer = Din behörighet godkändes inte: den hör till en annan nyckel än din, eller är undertecknad av någon som inte har rätt till det.
+own-wrong-kind = Din behörighet godkändes inte: filen innehåller ett dokument av annat slag.
+own-not-yet-valid = Din behörighet godkändes inte: den gäller inte ännu.
+own-expired = Din behörighet godkändes inte: den gäller inte längre.
+own-wrong-agency = Din behörighet godkändes inte: den gäller en annan myndighet.
+own-wrong-role = Din behörighet godkändes inte: den gör dig inte till handläggare.
+own-wrong-desk = Din behörighet godkändes inte: den gäller inte det här servicestället.
+own-revoked = Din behörighet godkändes inte: myndigheten har återkallat den.
+own-next = Be din administratör om en ny behörighet och ange dess fil med --credential.
+
 state-starting = Ansluter till myndigheten
 state-no-relay = Söker myndighetens förmedlingsserver
 state-waiting = Du väntar som nummer {$number}
@@ -161,7 +176,7 @@ summary-picture-value = {$width} × {$height}, {$fps} bilder/s, {$ms} ms från k
 summary-freezes = Stopp i bilden
 summary-sound = Ljud
 summary-sound-value = {$ms} ms från mun till öra, {$concealed} av {$played} ms utfyllt
-summary-skew = Bilden efter ljudet
+summary-skew = Bild och ljud isär
 summary-chat = Meddelanden
 summary-chat-value = {$sent} skickade, {$received} mottagna
 summary-lost = Förlorade paket
@@ -183,7 +198,13 @@ demo-question-next = Vilken blankett behöver jag?
 demo-answer-next = Den som jag visar nu. Ni hittar den på vår webbplats.
 demo-files = Granskar inspelningarna
 demo-worked = Det lyckades: de såg, hörde och skrev till varandra.
-demo-failed = Det lyckades inte.
+demo-failed = Det lyckades inte. Det här saknas:
+missing-consultation = samtalet slutfördes inte
+missing-picture = för få bilder visades: {$shown}, när {$wanted} hade räckt
+missing-sound = för lite ljud hördes: {$heard} ms, när {$wanted} ms hade räckt
+missing-chat = meddelanden kom inte fram: {$received} av {$wanted}
+missing-recorded-picture = inspelningen har ingen bild
+missing-recorded-sound = inspelningen har inget ljud
 demo-left = Vad de såg finns i {$folder}
 
 keygen-made = En ny nyckel finns i {$file}. Bara du kan läsa den; spara en kopia på ett säkert ställe.

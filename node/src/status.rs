@@ -3,6 +3,7 @@
 
 pub mod progress;
 pub mod summary;
+pub mod verdict;
 
 use crate::report::{Path, Peer, Security};
 use crate::text::Texts;

@@ -88,6 +88,16 @@ impl Texts {
         self.format(&format!("code-{code}"), Some("next"), None)
     }
 
+    /// What happened, and what to do next. `own`: it is this end's own proof that was refused.
+    pub fn told(&self, code: Code, own: bool) -> (String, String) {
+        let id = format!("own-{code}");
+        if own && self.bundle.has_message(&id) {
+            (self.get(&id), self.get("own-next"))
+        } else {
+            (self.sentence(code), self.next(code))
+        }
+    }
+
     /// A number with so many decimals, as this language writes it.
     pub fn number(&self, value: f64, decimals: usize) -> String {
         let text = format!("{value:.decimals$}");
@@ -215,6 +225,10 @@ mod tests {
                 let next = entries.get(&format!("{id}.next"));
                 assert_eq!(next, Some(&texts.next(*code)), "{language} {id}");
             }
+            let own = entries.keys().filter_map(|id| id.strip_prefix("own-"));
+            for code in own.filter(|code| *code != "next") {
+                assert!(Code::parse(code).is_some_and(Code::is_refusal), "{code}");
+            }
             let codes = entries.keys().filter(|id| id.starts_with("code-")).count();
             assert_eq!(
                 codes,
@@ -291,7 +305,7 @@ mod tests {
         };
         let unused: Vec<_> = entries
             .keys()
-            .filter(|id| !id.starts_with("code-") && !named(id))
+            .filter(|id| !id.starts_with("code-") && !id.starts_with("own-") && !named(id))
             .collect();
         assert!(
             unused.is_empty(),

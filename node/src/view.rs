@@ -84,6 +84,9 @@ pub enum View {
         /// What exactly.
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
+        /// Whether it is this end's own proof that was refused.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        own: bool,
     },
     /// A consultation is over.
     Report {
@@ -103,14 +106,14 @@ pub struct Stats {
     pub loss: f64,
     /// Round trip, in ms.
     pub rtt_ms: f64,
-    /// Capture to sink of the last picture, in ms.
+    /// Capture to sink of the last picture of this second, in ms; null where none was shown.
     pub latency_ms: Option<f64>,
     /// Pictures shown in the last second.
     pub fps: f64,
-    /// STREAM frames' payload bytes sent.
-    pub stream_bytes: u64,
-    /// Control bytes sent.
+    /// Bytes written to the control stream so far.
     pub control_bytes: u64,
+    /// Bytes of all streams of the other end that were read so far.
+    pub peer_stream_bytes: u64,
     /// DATAGRAM frames sent.
     pub datagrams: u64,
     /// Unidirectional streams that the other end opened.

@@ -15,11 +15,13 @@ use suora_protocol::fault::{Code, Fault};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::capture::{file, mp4};
 use crate::intent::Intent;
 use crate::keys;
 use crate::play::sheet;
 use crate::remote::client::Client;
 use crate::status::summary::{self, Step};
+use crate::status::verdict::{self, Missing, Recorded};
 use crate::text::Texts;
 
 const OFFICER_CLIP: &[u8] = include_bytes!("../../assets/clips/officer.mp4");
@@ -42,6 +44,9 @@ pub struct Demo {
     /// The relay's program. By default suora-relay beside this one.
     #[arg(long, value_name = "FILE")]
     relay: Option<PathBuf>,
+    /// The program of both nodes. By default this one.
+    #[arg(long, value_name = "FILE")]
+    node: Option<PathBuf>,
 }
 
 /// Two programs, a folder, and how to tell the person where we are.
@@ -58,15 +63,18 @@ const STEPS: u32 = 6;
 impl Demo {
     /// Runs it; 0 only when the consultation was completed at both ends.
     pub async fn run(self, texts: &Texts) -> Result<u8, Fault> {
-        let node = std::env::current_exe().map_err(|error| internal(&error))?;
+        let own = std::env::current_exe().map_err(|error| internal(&error))?;
         let relay = self
             .relay
-            .unwrap_or_else(|| node.with_file_name("suora-relay"));
-        if !relay.is_file() {
-            return Err(Fault::new(Code::BadConfig).with(format!(
-                "{} is not there: build it (cargo build --release --workspace), or name it with --relay",
-                relay.display()
-            )));
+            .unwrap_or_else(|| own.with_file_name("suora-relay"));
+        let node = self.node.unwrap_or(own);
+        for (program, option) in [(&relay, "--relay"), (&node, "--node")] {
+            if !program.is_file() {
+                return Err(Fault::new(Code::BadConfig).with(format!(
+                    "{} is not there: build it (cargo build --release --workspace), or name it with {option}",
+                    program.display()
+                )));
+            }
         }
         println!("{}", summary::demo_begins(self.seconds.into(), texts));
         let mut stage = Stage {
@@ -207,42 +215,63 @@ impl Stage<'_> {
         tokio::time::timeout(Duration::from_secs(u64::from(seconds)) + STEP, shown)
             .await
             .map_err(|_| Fault::new(Code::Timeout).with("the consultation did not end"))?;
-        let mut completed = true;
-        for child in [&mut citizen, &mut officer] {
+        let mut missing = Vec::new();
+        for (name, child) in [("citizen", &mut citizen), ("officer", &mut officer)] {
             let status = tokio::time::timeout(STEP, child.wait())
                 .await
                 .map_err(|_| Fault::new(Code::Timeout).with("a node did not end"))?
                 .map_err(|error| internal(&error))?;
-            completed &= status.success();
+            if !status.success() {
+                missing.push((name, Missing::Consultation));
+            }
         }
         stop(&mut relay).await?;
 
         self.tell(Step::Files);
         for name in ["citizen", "officer"] {
-            let (movie, png) = (
-                self.file(&format!("{name}-saw.mp4")),
-                self.file(&format!("{name}-saw.png")),
-            );
-            tokio::task::spawn_blocking(move || sheet::contact_sheet(&movie, &png, 4, 3))
-                .await
-                .map_err(|error| internal(&error))??;
-        }
-        let reports = [self.report("citizen")?, self.report("officer")?];
-        for report in &reports {
-            println!("\n{}", summary::lines(report, self.texts).join("\n"));
-        }
-        completed &= reports
-            .iter()
-            .all(|report| report["outcome"] == "completed" && report["chat"]["received"] == 2);
-        println!();
-        let folder = self.dir.display().to_string();
-        println!("{}", summary::demo_ended(completed, &folder, self.texts));
-        for name in ["citizen", "officer"] {
-            for end in ["-saw.mp4", "-saw.png", ".json"] {
-                println!("  {name}{end}");
+            let report = self.report(name)?;
+            let recorded = self.look(name).await?;
+            println!("\n{}", summary::lines(&report, self.texts).join("\n"));
+            for lack in verdict::missing(&report, recorded, seconds) {
+                if !missing.contains(&(name, lack)) {
+                    missing.push((name, lack));
+                }
             }
         }
-        Ok(u8::from(!completed))
+        println!();
+        let folder = self.dir.display().to_string();
+        println!("{}", summary::demo_ended(&missing, &folder, self.texts));
+        for name in ["citizen", "officer"] {
+            for end in ["-saw.mp4", "-saw.png", ".json"] {
+                if self.file(&format!("{name}{end}")).exists() {
+                    println!("  {name}{end}");
+                }
+            }
+        }
+        Ok(u8::from(!missing.is_empty()))
+    }
+
+    /// What an end recorded, with a contact sheet of its pictures beside it.
+    async fn look(&self, name: &str) -> Result<Recorded, Fault> {
+        let movie = self.file(&format!("{name}-saw.mp4"));
+        let png = self.file(&format!("{name}-saw.png"));
+        if !movie.exists() {
+            // an end that saw and heard nothing leaves no file
+            return Ok(Recorded::default());
+        }
+        tokio::task::spawn_blocking(move || {
+            let found = mp4::read(&file::bytes(&movie)?).map_err(|why| file::bad(&movie, why))?;
+            let recorded = Recorded {
+                pictures: found.video.map_or(0, |units| units.len() as u64),
+                sounds: found.sound.map_or(0, |sound| sound.packets.len() as u64),
+            };
+            if recorded.pictures > 0 {
+                sheet::contact_sheet(&movie, &png, 4, 3)?;
+            }
+            Ok(recorded)
+        })
+        .await
+        .map_err(|error| internal(&error))?
     }
 
     /// An agency with one desk and one officer; returns its root id.
@@ -403,8 +432,8 @@ impl Stage<'_> {
     /// One second of the consultation.
     fn second(&self, view: &Value, at: u32, of: u32) -> String {
         let number = |key: &str, by: f64| {
-            let value = view[key].as_f64().unwrap_or_default();
-            self.texts.number(value / by, 0)
+            let value = view[key].as_f64();
+            value.map_or_else(|| "–".into(), |value| self.texts.number(value / by, 0))
         };
         self.texts.with(
             "demo-second",

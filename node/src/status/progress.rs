@@ -104,8 +104,8 @@ impl Progress {
                 (false, true) => "progress-media-picture",
                 (false, false) => "progress-media-none",
             })),
-            View::Fault { code, detail } => {
-                let (what, next) = (texts.sentence(*code), texts.next(*code));
+            View::Fault { code, detail, own } => {
+                let (what, next) = texts.told(*code, *own);
                 Some(match detail {
                     Some(detail) => format!("{what} ({}) {next}", plain(detail)),
                     None => format!("{what} {next}"),
@@ -213,12 +213,32 @@ mod tests {
         let view = View::Fault {
             code: Code::BadFile,
             detail: Some("a.cose:\u{1b}[2J no such file".into()),
+            own: false,
         };
         assert_eq!(
             Progress::new(false).take(&view, &texts).unwrap(),
             "A file cannot be read or written. (a.cose: [2J no such file) \
              Check the file's name, its folder and who may use it."
         );
+    }
+
+    #[test]
+    fn an_officer_whose_credential_is_refused_reads_of_the_credential() {
+        let texts = Texts::new("en");
+        let told = |own| {
+            let view = View::Fault {
+                code: Code::BadSignature,
+                detail: None,
+                own,
+            };
+            Progress::new(true).take(&view, &texts).unwrap()
+        };
+        assert_eq!(
+            told(true),
+            "Your credential was refused: its signature is not this agency's. \
+             Ask your administrator for a new credential, and name its file with --credential."
+        );
+        assert!(told(false).starts_with("A proof that the other end showed"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use serde_json::Value;
 use suora_protocol::fault::Code;
 
+use super::verdict::Missing;
 use super::{exchange, whole};
 use crate::text::{Texts, plain};
 
@@ -43,11 +44,27 @@ pub fn demo_begins(seconds: u64, texts: &Texts) -> String {
     texts.with("demo-begin", &[("seconds", &seconds.to_string())])
 }
 
-/// How the demo ended, and where to look.
-pub fn demo_ended(worked: bool, folder: &str, texts: &Texts) -> String {
-    let how = texts.get(if worked { "demo-worked" } else { "demo-failed" });
-    let left = texts.with("demo-left", &[("folder", folder)]);
-    format!("{how}\n{left}")
+/// How the demo ended, what each side (`citizen` or `officer`) lacks, and where to look.
+pub fn demo_ended(missing: &[(&str, Missing)], folder: &str, texts: &Texts) -> String {
+    let mut lines = vec![texts.get(if missing.is_empty() {
+        "demo-worked"
+    } else {
+        "demo-failed"
+    })];
+    lines.extend(
+        missing
+            .iter()
+            .map(|(who, missing)| format!("  {}: {}", side(Some(who), texts), missing.text(texts))),
+    );
+    lines.push(texts.with("demo-left", &[("folder", folder)]));
+    lines.join("\n")
+}
+
+fn side(role: Option<&str>, texts: &Texts) -> String {
+    texts.get(match role {
+        Some("officer") => "summary-officer",
+        _ => "summary-citizen",
+    })
 }
 
 /// The lines of a report: a title, then label and value in two columns. What was not
@@ -74,10 +91,7 @@ pub fn lines(report: &Value, texts: &Texts) -> Vec<String> {
     let labels: Vec<String> = rows.iter().map(|(id, _)| texts.get(id)).collect();
     let width = labels.iter().map(|label| label.chars().count()).max();
     let width = width.unwrap_or_default();
-    let title = texts.get(match report.text("/role") {
-        Some("officer") => "summary-officer",
-        _ => "summary-citizen",
-    });
+    let title = side(report.text("/role"), texts);
     let rows = labels.iter().zip(rows).map(|(label, (_, value))| {
         let value = value.unwrap_or_else(|| texts.get("not-measured"));
         format!("  {label:width$}  {value}")
@@ -114,7 +128,11 @@ impl Report<'_> {
             return Some(outcome);
         };
         let code = Code::parse(code).unwrap_or(Code::Internal);
-        let (what, next) = (self.texts.sentence(code), self.texts.next(code));
+        // an officer who was refused before any connection stood showed a credential that does not do
+        let own = self.text("/role") == Some("officer")
+            && code.is_refusal()
+            && self.text("/security/tls").is_none();
+        let (what, next) = self.texts.told(code, own);
         Some(match self.text("/error/message") {
             Some(detail) => format!("{outcome}: {what} ({}) {next}", plain(detail)),
             None => format!("{outcome}: {what} {next}"),
@@ -155,11 +173,20 @@ impl Report<'_> {
     }
 
     fn picture(&self) -> Option<String> {
+        let unknown = || "–".to_string();
         let args = [
             ("width", self.number("/video/received/width", 0)?),
             ("height", self.number("/video/received/height", 0)?),
-            ("fps", self.number("/video/received/fps", 1)?),
-            ("ms", self.number("/video/received/latency_ms/p50", 0)?),
+            (
+                "fps",
+                self.number("/video/received/fps", 1)
+                    .unwrap_or_else(unknown),
+            ),
+            (
+                "ms",
+                self.number("/video/received/latency_ms/p50", 0)
+                    .unwrap_or_else(unknown),
+            ),
         ];
         Some(self.with("summary-picture-value", &args))
     }
@@ -248,7 +275,7 @@ mod tests {
         video.latency_ms.p50 = Some(48.4);
         report.audio.received.latency_ms.p50 = Some(61.0);
         report.audio.received.played_ms = 10_020;
-        report.audio.av_skew_ms.p50 = Some(-4.0);
+        report.audio.av_skew_ms.p50 = Some(4.0);
         report.chat.sent = 2;
         report.wire.sent_packets = 900;
         report.cpu_seconds = Some(1.72);
@@ -270,7 +297,7 @@ mod tests {
             \x20 Picture                  640 × 360, 30.0 pictures/s, 48 ms from camera to screen\n\
             \x20 Freezes                  0 (0 ms)\n\
             \x20 Sound                    61 ms from mouth to ear, 0 of 10020 ms made up\n\
-            \x20 Picture behind sound     -4 ms\n\
+            \x20 Lips and voice apart     4 ms\n\
             \x20 Chat lines               2 sent, 0 received\n\
             \x20 Lost packets             0 of 900\n\
             \x20 This program used        1.7 s of processor time, 81 MB of memory"
@@ -284,12 +311,23 @@ mod tests {
         let report = serde_json::to_value(report).unwrap();
         let text = lines(&report, &Texts::new("en")).join("\n");
         assert!(text.starts_with("The officer's side\n"), "{text}");
-        assert!(text.contains("refused: The agency has withdrawn"), "{text}");
+        assert!(
+            text.contains("refused: Your credential was refused: the agency has withdrawn it."),
+            "{text}"
+        );
         assert!(text.contains("(credential)"), "{text}");
         for label in ["Other end", "Path", "Picture", "Sound", "This program used"] {
             let line = text.lines().find(|line| line.trim().starts_with(label));
             assert!(line.unwrap().ends_with("not measured"), "{text}");
         }
+    }
+
+    #[test]
+    fn one_picture_alone_has_a_size_and_no_rate() {
+        let mut report = whole_report();
+        report["video"]["received"]["fps"] = Value::Null;
+        let text = lines(&report, &Texts::new("en")).join("\n");
+        assert!(text.contains("640 × 360, – pictures/s, 48 ms"), "{text}");
     }
 
     #[test]
@@ -323,7 +361,13 @@ mod tests {
             assert!(!step.text(&texts).starts_with("demo-"));
         }
         assert!(demo_begins(10, &texts).contains("10 s"));
-        let ended = demo_ended(true, "target/demo", &texts);
+        let ended = demo_ended(&[], "target/demo", &texts);
         assert!(ended.starts_with("It worked") && ended.ends_with("target/demo"));
+        let lacks = [("officer", Missing::RecordedSound)];
+        assert_eq!(
+            demo_ended(&lacks, "d", &texts),
+            "It did not work. What is missing:\n  \
+             The officer's side: the recording has no sound\nWhat they saw is in d"
+        );
     }
 }
