@@ -327,6 +327,12 @@ impl Engine {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
+        let unrecorded = match &event {
+            SessionEvent::Unrecorded(fault) if session.facts.unrecorded.is_none() => {
+                Some(fault.clone())
+            }
+            _ => None,
+        };
         match session.event(now, event) {
             Ok(None) => {}
             Ok(Some(stats)) => self.out.push_back(Output::View(View::Stats(stats))),
@@ -335,6 +341,9 @@ impl Engine {
                 session.talk().end(fault.clone());
                 self.show_fault(&fault);
             }
+        }
+        if let Some(fault) = unrecorded {
+            self.show_fault(&fault);
         }
         self.finish_session(now);
         Ok(())
@@ -465,7 +474,17 @@ impl Engine {
     /// Ends without a consultation.
     fn fail(&mut self, now: Now, fault: Fault) {
         self.show_fault(&fault);
-        let report = sessions::failed(self.role(), &fault, self.timing);
+        self.give_up(now, &fault);
+    }
+
+    /// Ends because our own proof was refused, by the relay or by the other end.
+    fn refused(&mut self, now: Now, fault: Fault) {
+        self.show_refused(&fault);
+        self.give_up(now, &fault);
+    }
+
+    fn give_up(&mut self, now: Now, fault: &Fault) {
+        let report = sessions::failed(self.role(), fault, self.timing);
         self.failed += 1;
         self.out.push_back(Output::Report(Box::new(report)));
         self.finish(now);
@@ -484,6 +503,16 @@ impl Engine {
         self.out.push_back(Output::View(View::Fault {
             code: fault.code,
             detail: fault.detail.clone(),
+            own: false,
+        }));
+    }
+
+    /// Our own proof was refused.
+    fn show_refused(&mut self, fault: &Fault) {
+        self.out.push_back(Output::View(View::Fault {
+            code: fault.code,
+            detail: fault.detail.clone(),
+            own: true,
         }));
     }
 

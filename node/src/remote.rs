@@ -356,6 +356,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn lengths(lines: Vec<Result<Vec<u8>, Fault>>) -> Vec<Result<usize, Code>> {
@@ -363,6 +365,47 @@ mod tests {
             .into_iter()
             .map(|line| line.map(|line| line.len()).map_err(|fault| fault.code))
             .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_bytes_are_lines_that_are_bounded_and_read_or_refused(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..300),
+            cuts in proptest::collection::vec(1..40usize, 1..8),
+        ) {
+            let mut lines = Lines::default();
+            let mut rest = &bytes[..];
+            let mut whole = 0;
+            for cut in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                for line in lines.push(now) {
+                    whole += 1;
+                    if let Err(fault) = line.and_then(|line| intent(&line)) {
+                        prop_assert_eq!(fault.code, Code::Malformed);
+                    }
+                }
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(whole, bytes.iter().filter(|byte| **byte == b'\n').count());
+        }
+
+        #[test]
+        fn an_intent_with_anything_in_it_is_read_or_refused(
+            name in "(chat|status|mute|camera|accept|[a-z]{0,9})",
+            value in "\\PC{0,40}",
+        ) {
+            for value in [format!("{value:?}"), value] {
+                let line = format!(r#"{{"intent":"{name}","text":{value},"on":{value},"status":{value}}}"#);
+                if let Err(fault) = intent(line.as_bytes()) {
+                    prop_assert_eq!(fault.code, Code::Malformed);
+                }
+            }
+        }
     }
 
     #[test]

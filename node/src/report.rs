@@ -2,7 +2,7 @@
 //! section 6). What was not measured is null, never invented.
 
 use serde::Serialize;
-use suora_protocol::fault::Code;
+use suora_protocol::fault::{Code, Fault};
 
 /// How a consultation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -23,6 +23,15 @@ pub struct Error {
     pub code: Code,
     /// What exactly.
     pub message: Option<String>,
+}
+
+impl From<&Fault> for Error {
+    fn from(fault: &Fault) -> Self {
+        Self {
+            code: fault.code,
+            message: fault.detail.clone(),
+        }
+    }
 }
 
 /// The other end.
@@ -182,7 +191,7 @@ pub struct Audio {
     pub sent: AudioSent,
     /// Received.
     pub received: AudioReceived,
-    /// Picture behind sound, in ms.
+    /// How far picture and sound are apart, without sign, in ms.
     pub av_skew_ms: Skew,
 }
 

@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::capture::{self, Source};
 use crate::clock::Clock;
 use crate::config::{Config, Reports};
+use crate::endpoint::certificate::{EARLY, VALID};
 use crate::endpoint::{Connected, Endpoint};
 use crate::engine::ports::{
     Fetched, Input, LinkCommand, Local, Output, SessionCommand, SessionEvent,
@@ -39,7 +40,7 @@ const INTENTS: usize = 16;
 /// How often the engine hears that time passed.
 const TICK: Duration = Duration::from_millis(250);
 /// The age at which a certificate is replaced, once nobody is expected under it.
-const CERTIFICATE_AGE: Duration = Duration::from_secs(86_400 - 600);
+const CERTIFICATE_AGE: Duration = VALID.saturating_sub(EARLY).saturating_sub(EARLY);
 /// How long the link may take to say its last words.
 const GOODBYE: Duration = Duration::from_millis(1_500);
 
@@ -100,7 +101,7 @@ pub async fn run(
         .as_deref()
         .map(|path| remote::listen(path, intent))
         .transpose()?;
-    let endpoint = Endpoint::new(&config.listen, faults)?;
+    let endpoint = Endpoint::new(&config.listen, clock.now().utc, faults)?;
     let role = config.role.name();
     let settings = Settings {
         role: config.role,
@@ -239,12 +240,12 @@ impl Node {
 
     /// A certificate lives for a day at most; a guest that is expected knows the old one.
     fn renew(&mut self) -> Result<(), Fault> {
-        let now = self.clock.now().mono;
+        let now = self.clock.now();
         if self.sessions.is_empty()
-            && now.saturating_duration_since(self.certified) >= CERTIFICATE_AGE
+            && now.mono.saturating_duration_since(self.certified) >= CERTIFICATE_AGE
         {
-            self.endpoint.renew()?;
-            self.certified = now;
+            self.endpoint.renew(now.utc)?;
+            self.certified = now.mono;
             self.local();
         }
         Ok(())
@@ -368,6 +369,7 @@ impl Node {
             let view = View::Fault {
                 code: fault.code,
                 detail: fault.detail,
+                own: false,
             };
             self.view(view, show);
         }

@@ -118,10 +118,11 @@ async fn run(setup: Setup, mut commands: Mailbox<SessionCommand>, events: Events
         Err(fault) => fault,
     };
     if let Some(recorder) = recorder {
-        match tokio::task::spawn_blocking(move || recorder.finish()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(fault)) => tracing::error!(%fault, "the recording is not whole"),
-            Err(error) => tracing::error!(%error, "the recorder ended"),
+        let finished = tokio::task::spawn_blocking(move || recorder.finish())
+            .await
+            .unwrap_or_else(|error| Err(Fault::new(Code::Internal).with(error.to_string())));
+        if let Err(fault) = finished {
+            events.send((id, SessionEvent::Unrecorded(fault))).await;
         }
     }
     events.send((id, SessionEvent::Closed(ending))).await;
@@ -167,6 +168,7 @@ struct Task {
     reading: JoinSet<()>,
     last: (Instant, u64, u64, u64),
     peer_streams: u64,
+    peer_pictures: u64,
     open: bool,
     alive: Alive,
 }
@@ -207,6 +209,7 @@ impl Task {
             reading,
             last: (now.mono, 0, 0, 0),
             peer_streams: 0,
+            peer_pictures: 0,
             open: false,
             alive: Alive::new(now.mono),
             connection,
@@ -243,6 +246,8 @@ impl Task {
             }
             Err(fault) => fault,
         };
+        let now = self.now();
+        self.figures.ended(now.utc);
         self.connection
             .close(VarInt::from_u32(ending.code.close()), b"");
         let decoders = std::mem::take(&mut self.decoders);
@@ -255,7 +260,7 @@ impl Task {
             self.took(event).await;
         }
         let now = self.now();
-        self.stats(now, control.bytes()).await;
+        self.stats(now, &control).await;
         ending
     }
 
@@ -324,7 +329,7 @@ impl Task {
                     self.downward(now)?;
                     if now.mono >= second {
                         second = now.mono + Duration::from_secs(1);
-                        self.stats(now, control.bytes()).await;
+                        self.stats(now, control).await;
                         let heard = self.connection.stats().udp_rx.datagrams;
                         self.alive.heard(now.mono, heard, self.open)?;
                     }
@@ -362,7 +367,11 @@ impl Task {
 
     fn piece(&mut self, piece: Piece) -> Result<(), Fault> {
         let now = self.now();
-        self.peer_streams += u64::from(matches!(piece, Piece::Opened(_)));
+        match &piece {
+            Piece::Opened(_) => self.peer_streams += 1,
+            Piece::Data(_, bytes) => self.peer_pictures += bytes.len() as u64,
+            Piece::End(_) | Piece::Reset(_) => {}
+        }
         self.downlink.piece(now, piece)?;
         self.downward(now)
     }
@@ -388,7 +397,7 @@ impl Task {
                     tracing::debug!(%fault, "keyframe request");
                 }
             }
-            play::Event::Failed(fault) => tracing::error!(%fault, "playing"),
+            play::Event::Failed(fault) => self.tell(SessionEvent::Unrecorded(fault)).await,
             play::Event::Shown { at, .. } if first => self.tell(SessionEvent::FirstFrame(at)).await,
             play::Event::Played { at, .. } if first => {
                 self.tell(SessionEvent::FirstAudio(at)).await;
@@ -397,7 +406,7 @@ impl Task {
         }
     }
 
-    async fn stats(&mut self, now: Now, control_bytes: u64) {
+    async fn stats(&mut self, now: Now, control: &control::Control) {
         let quinn = self.connection.stats();
         let (at, sent, received, shown) = self.last;
         let secs = now
@@ -415,10 +424,10 @@ impl Task {
             received_bps: rate(quinn.udp_rx.bytes, received),
             loss: self.uplink.loss(),
             rtt_ms: rtt.as_secs_f64() * 1_000.0,
-            latency_ms: self.figures.last_latency(),
+            latency_ms: self.figures.take_latency(),
             fps: frames.saturating_sub(shown) as f64 / secs,
-            stream_bytes: self.uplink.stream_bytes() + control_bytes,
-            control_bytes,
+            control_bytes: control.written(),
+            peer_stream_bytes: control.read() + self.peer_pictures,
             datagrams: quinn.frame_tx.datagram,
             peer_streams: self.peer_streams,
         };

@@ -62,10 +62,11 @@ impl Engine {
             Ok(Some(Action::Withdrawn(code)))
                 if self.session.is_none() && code.is_refusal() && !self.serves_on() =>
             {
-                self.fail(now, Fault::new(code))
+                self.refused(now, Fault::new(code))
             }
             Ok(Some(Action::Withdrawn(code))) => self.close_session(Fault::new(code)),
             Ok(None) => {}
+            Err(fault) if fault.code.is_refusal() => self.refused(now, fault),
             Err(fault) => self.fail(now, fault),
         }
         Ok(())
@@ -158,7 +159,7 @@ impl Engine {
             }
             Err(fault) => {
                 self.say_officer(say);
-                self.show_fault(&fault);
+                self.show_refused(&fault);
             }
         }
         self.out.push_back(Output::View(View::Offer {

@@ -89,6 +89,8 @@ pub enum SessionEvent {
     FirstFrame(Timestamp),
     /// Figures, each second and at the end.
     Stats(Box<SessionStats>),
+    /// The recording that was asked for is not whole.
+    Unrecorded(Fault),
     /// The session is over.
     Closed(Fault),
 }

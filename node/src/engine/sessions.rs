@@ -32,6 +32,8 @@ pub struct Facts {
     pub matched: Option<Timestamp>,
     /// The first cause of the end.
     pub ending: Option<Fault>,
+    /// Why the recording is not whole.
+    pub unrecorded: Option<Fault>,
     /// Offset and uncertainty, in microseconds.
     pub clock: Option<(i64, i64)>,
     /// Chat lines.
@@ -159,6 +161,9 @@ impl Session {
                 self.facts.stats = *stats;
                 return Ok(Some(second));
             }
+            SessionEvent::Unrecorded(fault) => {
+                self.facts.unrecorded.get_or_insert(fault);
+            }
             SessionEvent::Closed(fault) => {
                 self.closed = true;
                 self.facts.ending.get_or_insert(fault);
@@ -181,7 +186,11 @@ impl Session {
     /// The call report.
     pub fn report(&self, role: &'static str, timing: Timing, button: Option<Timestamp>) -> Report {
         let facts = &self.facts;
-        let (outcome, error) = outcome(facts.ending.as_ref(), facts.accepted.is_some());
+        let (outcome, error) = outcome(
+            facts.ending.as_ref(),
+            facts.accepted.is_some(),
+            facts.unrecorded.as_ref(),
+        );
         // the host's clock → ours
         let offset = if matches!(self.machine, Machine::Guest(_)) {
             facts.clock.map(|(offset, _)| offset)
@@ -227,24 +236,25 @@ impl Session {
     }
 }
 
-fn outcome(ending: Option<&Fault>, accepted: bool) -> (Outcome, Option<Error>) {
+fn outcome(
+    ending: Option<&Fault>,
+    accepted: bool,
+    unrecorded: Option<&Fault>,
+) -> (Outcome, Option<Error>) {
     let Some(fault) = ending else {
         return (Outcome::Failed, None);
     };
-    let error = Some(Error {
-        code: fault.code,
-        message: fault.detail.clone(),
-    });
-    match fault.code {
-        Code::Ended if accepted => (Outcome::Completed, None),
-        code if code.is_refusal() => (Outcome::Refused, error),
-        _ => (Outcome::Failed, error),
+    match (fault.code, unrecorded) {
+        (Code::Ended, None) if accepted => (Outcome::Completed, None),
+        (Code::Ended, Some(fault)) if accepted => (Outcome::Failed, Some(Error::from(fault))),
+        (code, _) if code.is_refusal() => (Outcome::Refused, Some(Error::from(fault))),
+        _ => (Outcome::Failed, Some(Error::from(fault))),
     }
 }
 
 /// The report of a contact that had no session.
 pub fn failed(role: &'static str, fault: &Fault, timing: Timing) -> Report {
-    let (outcome, error) = outcome(Some(fault), false);
+    let (outcome, error) = outcome(Some(fault), false, None);
     Report {
         role,
         outcome,
@@ -271,7 +281,7 @@ mod tests {
     #[test]
     fn only_an_accepted_consultation_that_somebody_ended_is_completed() {
         let told = |code: Option<Code>, accepted| {
-            let (outcome, error) = outcome(code.map(Fault::new).as_ref(), accepted);
+            let (outcome, error) = outcome(code.map(Fault::new).as_ref(), accepted, None);
             (outcome, error.map(|error| error.code))
         };
         assert_eq!(told(Some(Code::Ended), true), (Outcome::Completed, None));
@@ -291,5 +301,21 @@ mod tests {
             assert_eq!(told(Some(code), false), (Outcome::Refused, Some(code)));
         }
         assert_eq!(told(None, false), (Outcome::Failed, None));
+    }
+
+    // covers: SUORA-CON-010
+    #[test]
+    fn a_recording_that_is_not_whole_fails_what_was_completed_and_hides_no_other_cause() {
+        let unrecorded = Fault::new(Code::BadFile);
+        let told = |code| {
+            let ending = Fault::new(code);
+            let (outcome, error) = outcome(Some(&ending), true, Some(&unrecorded));
+            (outcome, error.map(|error| error.code))
+        };
+        assert_eq!(told(Code::Ended), (Outcome::Failed, Some(Code::BadFile)));
+        assert_eq!(
+            told(Code::PeerSilent),
+            (Outcome::Failed, Some(Code::PeerSilent))
+        );
     }
 }

@@ -37,12 +37,19 @@ pub enum Heard {
     Broken(Fault),
 }
 
+/// Bytes of the control stream so far.
+#[derive(Debug, Default)]
+struct Counts {
+    written: AtomicU64,
+    read: AtomicU64,
+}
+
 /// Both directions of the control stream.
 #[derive(Debug)]
 pub struct Control {
     outbox: Option<Post<Bytes>>,
     inbox: Mailbox<Heard>,
-    written: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     finished: oneshot::Receiver<()>,
 }
 
@@ -50,8 +57,8 @@ pub struct Control {
 pub fn open(connection: Connection, host: bool, clock: Clock, tasks: &mut JoinSet<()>) -> Control {
     let (outbox, outgoing) = mailbox(OUTBOX);
     let (incoming, inbox) = mailbox(INBOX);
-    let written = Arc::new(AtomicU64::new(0));
-    let count = written.clone();
+    let counts = Arc::new(Counts::default());
+    let count = counts.clone();
     let (done, finished) = oneshot::channel();
     tasks.spawn(async move {
         let streams = if host {
@@ -61,15 +68,15 @@ pub fn open(connection: Connection, host: bool, clock: Clock, tasks: &mut JoinSe
         };
         if let Ok((send, recv)) = streams {
             tokio::join!(
-                read(recv, incoming, clock),
-                write(send, outgoing, count, done)
+                read(recv, incoming, clock, &count.read),
+                write(send, outgoing, &count.written, done)
             );
         }
     });
     Control {
         outbox: Some(outbox),
         inbox,
-        written,
+        counts,
         finished,
     }
 }
@@ -90,9 +97,14 @@ impl Control {
         self.inbox.recv().await
     }
 
-    /// Bytes of messages written so far.
-    pub fn bytes(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.counts.written.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the other end that were read so far.
+    pub fn read(&self) -> u64 {
+        self.counts.read.load(Ordering::Relaxed)
     }
 
     /// Ends our direction and waits, at most so long, until the other end has everything.
@@ -102,9 +114,10 @@ impl Control {
     }
 }
 
-async fn read(mut recv: RecvStream, inbox: Post<Heard>, clock: Clock) {
+async fn read(mut recv: RecvStream, inbox: Post<Heard>, clock: Clock, count: &AtomicU64) {
     let mut framer = Framer::new();
     while let Ok(Some(chunk)) = recv.read_chunk(16 * 1_024, true).await {
+        count.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
         framer.push(&chunk.bytes);
         loop {
             let heard = match framer.next_message() {
@@ -126,7 +139,7 @@ async fn read(mut recv: RecvStream, inbox: Post<Heard>, clock: Clock) {
 async fn write(
     mut send: SendStream,
     mut outbox: Mailbox<Bytes>,
-    written: Arc<AtomicU64>,
+    written: &AtomicU64,
     done: oneshot::Sender<()>,
 ) {
     let _ = send.set_priority(PRIORITY);

@@ -59,9 +59,14 @@ pub struct Figures {
     decoded: u64,
     shown: u64,
     undecodable: u64,
-    first: Option<Timestamp>,
+    /// When the last picture was shown; `None` while there is nothing to wait for.
     last: Option<Timestamp>,
+    /// The newest intervals between shown pictures.
     intervals: VecDeque<i64>,
+    /// All intervals between shown pictures: how many, and their sum.
+    spans: (u32, i64),
+    /// Whether the other end sends pictures, as it says.
+    video: Option<bool>,
     freezes: u64,
     freeze: i64,
     size: Option<(u32, u32)>,
@@ -83,9 +88,18 @@ impl Figures {
     }
 
     /// Whether the other end sends pictures: the time without is no freeze.
-    pub fn peer_media(&mut self, _video: bool) {
-        self.last = None;
-        self.intervals.clear();
+    pub fn peer_media(&mut self, video: bool) {
+        if self.video.replace(video).unwrap_or(true) != video {
+            self.last = None;
+            self.intervals.clear();
+        }
+    }
+
+    /// Nothing more will be shown: a gap that is open now may be a freeze.
+    pub fn ended(&mut self, now: Timestamp) {
+        if let Some(last) = self.last.take() {
+            self.gap(now.micros_since(last));
+        }
     }
 
     /// Takes what a decoder tells; true for the first picture and the first sound.
@@ -133,26 +147,35 @@ impl Figures {
 
     fn show(&mut self, captured: Timestamp, at: Timestamp) {
         self.shown += 1;
-        self.first.get_or_insert(at);
         let delay = since_capture(at, captured, self.offset);
         self.picture.add(delay);
         self.latency = Some(delay as f64 / 1_000.0);
         if let Some(voice) = self.voice {
             self.skew.add((delay - voice).abs());
         }
+        if self.video == Some(false) {
+            // one that was still on its way when the camera went off
+            return;
+        }
         if let Some(last) = self.last.replace(at) {
             let interval = at.micros_since(last);
-            let count = i64::try_from(self.intervals.len()).unwrap_or(1);
-            if count > 0 {
-                let mean = self.intervals.iter().sum::<i64>() / count;
-                if interval > (3 * mean).max(mean + 150_000) {
-                    self.freezes += 1;
-                    self.freeze += interval;
-                }
-            }
+            self.gap(interval);
+            self.spans.0 += 1;
+            self.spans.1 += interval;
             self.intervals.push_back(interval);
             if self.intervals.len() > INTERVALS {
                 self.intervals.pop_front();
+            }
+        }
+    }
+
+    fn gap(&mut self, gap: i64) {
+        let count = i64::try_from(self.intervals.len()).unwrap_or(0);
+        if count > 0 {
+            let mean = self.intervals.iter().sum::<i64>() / count;
+            if gap > (3 * mean).max(mean + 150_000) {
+                self.freezes += 1;
+                self.freeze += gap;
             }
         }
     }
@@ -162,17 +185,14 @@ impl Figures {
         self.shown
     }
 
-    /// Capture to sink of the last picture, in ms.
-    pub const fn last_latency(&self) -> Option<f64> {
-        self.latency
+    /// Capture to sink of the last picture that was shown since the last call, in ms.
+    pub const fn take_latency(&mut self) -> Option<f64> {
+        self.latency.take()
     }
 
     /// Pictures, for the report.
     pub fn video(&self, sent: VideoSent, received: Received) -> Video {
-        let span = self
-            .first
-            .zip(self.last)
-            .map(|(first, last)| last.micros_since(first) as f64 / 1_000_000.0);
+        let (intervals, micros) = self.spans;
         Video {
             sent,
             received: VideoReceived {
@@ -182,9 +202,7 @@ impl Figures {
                 freeze_ms: self.freeze as f64 / 1_000.0,
                 width: self.size.map(|size| size.0),
                 height: self.size.map(|size| size.1),
-                fps: span
-                    .filter(|span| *span > 0.0 && self.shown > 1)
-                    .map(|span| (self.shown - 1) as f64 / span),
+                fps: (micros > 0).then(|| f64::from(intervals) * 1_000_000.0 / micros as f64),
                 latency_ms: self.picture.latency(),
             },
         }
@@ -252,21 +270,58 @@ mod tests {
         assert_eq!((video.freezes, video.freeze_ms), (1, 200.0));
     }
 
+    /// Freezes, their length in ms, and pictures a second.
+    fn seen(figures: &Figures) -> (u64, f64, Option<f64>) {
+        let video = figures.video(VideoSent::default(), received()).received;
+        (video.freezes, video.freeze_ms, video.fps.map(f64::round))
+    }
+
+    // covers: SUORA-CON-006
     #[test]
-    fn a_camera_that_was_off_is_no_freeze() {
+    fn a_camera_that_was_off_is_no_freeze_and_counts_for_no_rate() {
         let mut figures = Figures::default();
-        for at in 0..30 {
-            shown(&mut figures, at * 33, 40);
+        figures.peer_media(true);
+        for at in 0..31 {
+            shown(&mut figures, at * 40, 40);
         }
         figures.peer_media(false);
-        shown(&mut figures, 60_000, 40);
-        assert_eq!(
-            figures
-                .video(VideoSent::default(), received())
-                .received
-                .freezes,
-            0
-        );
+        shown(&mut figures, 1_240, 40);
+        assert_eq!(seen(&figures), (0, 0.0, Some(25.0)));
+        figures.peer_media(true);
+        for at in 0..30 {
+            shown(&mut figures, 60_000 + at * 40, 40);
+        }
+        assert_eq!(seen(&figures), (0, 0.0, Some(25.0)));
+        figures.peer_media(false);
+        figures.ended(Timestamp::from_millis(1_200_000));
+        assert_eq!(seen(&figures), (0, 0.0, Some(25.0)));
+    }
+
+    #[test]
+    fn who_mutes_does_not_hide_a_freeze() {
+        let mut figures = Figures::default();
+        for at in 0..30 {
+            shown(&mut figures, at * 40, 40);
+        }
+        // said again, with the sound's part changed
+        figures.peer_media(true);
+        shown(&mut figures, 3_000, 40);
+        assert_eq!(seen(&figures).0, 1);
+    }
+
+    // covers: SUORA-CON-006
+    #[test]
+    fn a_freeze_that_lasts_to_the_end_counts() {
+        let mut figures = Figures::default();
+        for at in 0..30 {
+            shown(&mut figures, at * 40, 40);
+        }
+        figures.ended(Timestamp::from_millis(1_000_000 + 29 * 40 + 190));
+        assert_eq!(seen(&figures), (0, 0.0, Some(25.0)));
+        shown(&mut figures, 2_000, 40);
+        shown(&mut figures, 2_040, 40);
+        figures.ended(Timestamp::from_millis(1_000_000 + 4_040));
+        assert_eq!(seen(&figures), (1, 2_000.0, Some(25.0)));
     }
 
     // covers: SUORA-CON-007
@@ -293,8 +348,9 @@ mod tests {
         let near = |value: Option<f64>, ms: f64| value.is_some_and(|v| (v - ms).abs() < 0.2);
         assert!(near(audio.received.latency_ms.p50, 60.0), "{audio:?}");
         assert!(near(audio.av_skew_ms.p95, 30.0), "{audio:?}");
-        assert!(near(figures.last_latency(), 90.0));
+        assert!(near(figures.take_latency(), 90.0));
         assert_eq!(audio.received.played_ms, 20);
+        assert_eq!(figures.take_latency(), None, "nothing new was shown");
     }
 
     #[test]

@@ -43,7 +43,6 @@ pub struct Uplink {
     beat: Option<Instant>,
     report: Option<Instant>,
     size: Option<(u32, u32)>,
-    stream_bytes: u64,
 }
 
 impl Uplink {
@@ -68,7 +67,6 @@ impl Uplink {
             beat: None,
             report: None,
             size: None,
-            stream_bytes: 0,
         }
     }
 
@@ -148,11 +146,6 @@ impl Uplink {
     /// Smoothed share of our packets that were lost.
     pub const fn loss(&self) -> f64 {
         self.rate.loss()
-    }
-
-    /// Bytes of pictures handed to QUIC.
-    pub const fn stream_bytes(&self) -> u64 {
-        self.stream_bytes
     }
 
     /// Pictures sent so far.
@@ -250,7 +243,6 @@ impl Uplink {
             while let Some(chunk) = outgoing.pending.front_mut() {
                 match stream.write(chunk).now_or_never() {
                     Some(Ok(written)) => {
-                        self.stream_bytes += written as u64;
                         chunk.advance(written);
                         if chunk.is_empty() {
                             outgoing.pending.pop_front();
