@@ -421,7 +421,10 @@ impl Stage<'_> {
             match view["view"].as_str() {
                 Some("stats") => {
                     second += 1;
-                    println!("      {}", self.second(&view, second, seconds));
+                    // the last figures come at the end, in the middle of a second
+                    if second <= seconds {
+                        println!("      {}", self.second(&view, second, seconds));
+                    }
                 }
                 Some("report") => return,
                 _ => {}
@@ -438,7 +441,7 @@ impl Stage<'_> {
         self.texts.with(
             "demo-second",
             &[
-                ("at", &at.min(of).to_string()),
+                ("at", &at.to_string()),
                 ("of", &of.to_string()),
                 ("fps", &number("fps", 1.0)),
                 ("sent", &number("sent_bps", 1_000.0)),
