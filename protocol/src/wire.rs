@@ -1,6 +1,12 @@
 //! Control messages (`spec/control.md`): an unsigned varint length, then one
 //! deterministic CBOR map whose key `type` names the message. Unknown keys and
 //! unknown types are ignored; everything is bounded.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 pub mod citizen;
 pub mod guest;
