@@ -1,6 +1,12 @@
 //! Signed documents (`spec/documents.md`): COSE_Sign1 (RFC 9052) over deterministic
 //! CBOR (RFC 8949, section 4.2.1). A [`Signed<T>`] is bytes that somebody sent;
 //! only [`chain`] makes a [`Verified<T>`] of it, and machines take nothing else.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 pub mod cbor;
 pub mod chain;

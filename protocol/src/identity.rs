@@ -305,7 +305,7 @@ impl Drop for Draw {
 mod tests {
     use super::*;
 
-    // covers: SUORA-DOC-001, SUORA-SEC-004
+    // covers: SUORA-DOC-001
     #[test]
     fn one_seed_gives_another_citizen_at_each_agency() {
         let seed = Seed::from_bytes([7; 32]);

@@ -4,6 +4,12 @@
 //! [`receiver::Receiver`] frames of packets; [`jitter::Jitter`] and
 //! [`playout::Playout`] decide when a person hears and sees them, [`rate::Rate`] how
 //! much may leave. All are pure and depend on nothing else of the protocol.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 pub mod flow;
 pub mod h264;

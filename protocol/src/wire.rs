@@ -1,6 +1,12 @@
 //! Control messages (`spec/control.md`): an unsigned varint length, then one
 //! deterministic CBOR map whose key `type` names the message. Unknown keys and
 //! unknown types are ignored; everything is bounded.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 pub mod citizen;
 pub mod guest;
@@ -169,16 +175,176 @@ mod tests {
         );
     }
 
+    // covers: SUORA-CTL-002
+    #[test]
+    fn a_framer_holds_one_message_and_what_arrived_with_it() {
+        let mut framer = Framer::new();
+        // 65 536 in three bytes, then a message of that length, again and again
+        let stream = [&[0x80, 0x80, 0x04][..], &[0; MESSAGE_MAX]]
+            .concat()
+            .repeat(3);
+        let mut whole = 0;
+        for piece in stream.chunks(4_096) {
+            framer.push(piece);
+            while let Some(body) = framer.next_message().unwrap() {
+                assert_eq!(body.len(), MESSAGE_MAX);
+                whole += 1;
+            }
+            assert!(framer.buffer.len() < MESSAGE_MAX + 3);
+        }
+        assert_eq!((whole, framer.buffer.len()), (3, 0));
+    }
+
+    /// Reads a body as a message of one kind. What was read can be said again.
+    fn reads<M: Serialize + DeserializeOwned>(body: &[u8]) -> bool {
+        decode::<M>(body).is_ok_and(|message| encode(&message).is_ok())
+    }
+
+    /// Reads a body as a message of each kind, and says which took it.
+    fn reads_all(body: &[u8]) -> [bool; 6] {
+        [
+            reads::<citizen::ToRelay>(body),
+            reads::<citizen::FromRelay>(body),
+            reads::<officer::ToRelay>(body),
+            reads::<officer::FromRelay>(body),
+            reads::<guest::ToHost>(body),
+            reads::<guest::FromHost>(body),
+        ]
+    }
+
+    /// A value of a message.
+    #[derive(Clone, Debug, Serialize)]
+    #[serde(untagged)]
+    enum Scrap {
+        Number(u64),
+        Signed(i64),
+        Flag(bool),
+        Text(String),
+        Bytes(serde_bytes::ByteBuf),
+        List(Vec<u64>),
+    }
+
+    fn scrap() -> impl Strategy<Value = Scrap> {
+        let bytes = |bytes: Vec<u8>| Scrap::Bytes(serde_bytes::ByteBuf::from(bytes));
+        prop_oneof![
+            any::<u64>().prop_map(Scrap::Number),
+            (0u64..4).prop_map(Scrap::Number),
+            any::<i64>().prop_map(Scrap::Signed),
+            any::<bool>().prop_map(Scrap::Flag),
+            ".{0,12}".prop_map(Scrap::Text),
+            proptest::sample::select(vec!["tax", "ended", "available", "left"])
+                .prop_map(|text| Scrap::Text(text.into())),
+            proptest::collection::vec(any::<u8>(), 0..40).prop_map(bytes),
+            proptest::sample::select(vec![16usize, 32]).prop_map(move |len| bytes(vec![7; len])),
+            proptest::collection::vec(any::<u64>(), 0..20).prop_map(Scrap::List),
+        ]
+    }
+
+    const TYPES: &[&str] = &[
+        "accepted",
+        "attend",
+        "attending",
+        "bye",
+        "chat",
+        "clock",
+        "clock-answer",
+        "declined",
+        "done",
+        "ended",
+        "hello",
+        "invite",
+        "join",
+        "leave",
+        "matched",
+        "media",
+        "offer",
+        "ping",
+        "pong",
+        "position",
+        "queued",
+        "refused",
+        "status",
+        "unknown",
+        "waiting",
+        "welcome",
+        "withdrawn",
+    ];
+    const KEYS: &[&str] = &[
+        "at",
+        "attempt",
+        "audio",
+        "challenge",
+        "code",
+        "credential",
+        "desk",
+        "engaged",
+        "expires_in_ms",
+        "guest",
+        "hello",
+        "id",
+        "invite",
+        "message",
+        "n",
+        "participant",
+        "position",
+        "status",
+        "t1",
+        "t2",
+        "t3",
+        "text",
+        "ticket",
+        "video",
+        "waited_ms",
+        "waiting",
+        "welcome",
+    ];
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut framer = Framer::new();
+            reads_all(&bytes);
+            let (mut framer, mut read) = (Framer::new(), 0);
             framer.push(&bytes);
             while let Ok(Some(body)) = framer.next_message() {
-                let _ = decode::<citizen::ToRelay>(&body);
-                let _ = decode::<officer::ToRelay>(&body);
-                let _ = decode::<guest::ToHost>(&body);
+                reads_all(&body);
+                read += body.len() + 1;
             }
+            prop_assert!(read <= bytes.len());
         }
+
+        #[test]
+        fn any_value_under_any_key_of_any_message_never_panics(
+            name in proptest::sample::select(TYPES),
+            values in proptest::collection::btree_map(proptest::sample::select(KEYS), scrap(), 0..8),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let mut message = values;
+            message.insert("type", Scrap::Text(name.into()));
+            let body = documents::encode(&message).unwrap();
+            reads_all(&body);
+            // cut short it is no message of any kind
+            prop_assert_eq!(reads_all(&body[..cut.index(body.len())]), [false; 6]);
+        }
+    }
+
+    #[test]
+    fn a_message_of_known_keys_is_read_by_its_kind() {
+        // the control of the property above
+        let ticket = Scrap::Bytes(serde_bytes::ByteBuf::from(vec![7; 16]));
+        let message = std::collections::BTreeMap::from([
+            ("type", Scrap::Text("queued".into())),
+            ("ticket", ticket),
+            ("position", Scrap::Number(3)),
+        ]);
+        let body = documents::encode(&message).unwrap();
+        assert_eq!(
+            decode(&body),
+            Ok(citizen::FromRelay::Queued {
+                ticket: TicketId::from_bytes([7; 16]),
+                position: 3
+            })
+        );
+        // to all others its type is unknown, and ignored
+        assert_eq!(reads_all(&body), [true; 6]);
     }
 }

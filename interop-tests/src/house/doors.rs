@@ -1,4 +1,5 @@
-//! Doors stay labelled and few, unsafe code stays with the codecs, every queue is bounded.
+//! Doors stay labelled and few, unsafe code stays with the codecs, every queue is bounded, and
+//! rooms that read bytes from outside deny themselves what could panic.
 
 use std::str::FromStr;
 
@@ -6,7 +7,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
 use super::Source;
-use super::plan::{DOOR_ROOMS, DOORS, QUEUES, UNSAFE_ROOMS};
+use super::plan::{DOOR_ROOMS, DOORS, PANICS, QUEUES, READERS, UNSAFE_ROOMS};
 
 /// A label on the lint that guards the doors.
 struct Label {
@@ -155,6 +156,60 @@ pub fn queues(sources: &[Source]) -> Vec<String> {
                     "{place}: `{word}`: queues of the node are mailboxes of `worker`"
                 ));
             }
+        }
+    }
+    breaches
+}
+
+/// Attributes that speak of a lint of [`PANICS`], and whether each denies it to its whole file.
+#[derive(Default)]
+struct Lints(Vec<(&'static str, bool, usize)>);
+
+impl<'ast> Visit<'ast> for Lints {
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        if let syn::Meta::List(list) = &attribute.meta {
+            let mut named = Vec::new();
+            words(list.tokens.clone(), &mut named);
+            let denied = list.path.is_ident("deny");
+            for (word, line) in named {
+                if let Some(lint) = PANICS.iter().find(|lint| **lint == word) {
+                    self.0.push((lint, denied, line));
+                }
+            }
+        }
+    }
+}
+
+/// Every room of readers denies all of [`PANICS`] at the head of its front page, and no file
+/// of the room takes that back.
+pub fn readers(sources: &[Source]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for room in READERS {
+        let front = format!("{room}.rs");
+        for source in sources.iter().filter(|one| inside(&one.path, &[room])) {
+            let mut lints = Lints::default();
+            lints.visit_file(&source.syntax);
+            let lowered = lints.0.iter().filter(|(_, denied, _)| !denied);
+            breaches.extend(lowered.map(|(lint, _, line)| {
+                format!(
+                    "{}:{line}: `{lint}` is denied in all of {room}",
+                    source.path
+                )
+            }));
+            if source.path != front {
+                continue;
+            }
+            let mut head = Lints::default();
+            for attribute in &source.syntax.attrs {
+                head.visit_attribute(attribute);
+            }
+            let denied = |lint: &str| {
+                head.0
+                    .iter()
+                    .any(|(name, denied, _)| *denied && *name == lint)
+            };
+            let missing = PANICS.iter().filter(|lint| !denied(lint));
+            breaches.extend(missing.map(|lint| format!("{front}: does not deny `{lint}`")));
         }
     }
     breaches

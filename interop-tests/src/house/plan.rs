@@ -291,6 +291,17 @@ pub const DOOR_ROOMS: &[&str] = &[
 /// Where unsafe code may be: the codecs' raw calls.
 pub const UNSAFE_ROOMS: &[&str] = &["node/src/encode", "node/src/decode"];
 
+/// Rooms that read bytes from outside: their front pages deny [`PANICS`] to all beneath.
+pub const READERS: &[&str] = &[
+    "protocol/src/documents",
+    "protocol/src/wire",
+    "protocol/src/media",
+    "relay/src/control/streams",
+];
+
+/// Lints against what bad bytes could make panic.
+pub const PANICS: &[&str] = &["unwrap_used", "expect_used", "panic", "indexing_slicing"];
+
 /// Files of the node beside `worker` that may make or name a bounded channel of tokio.
 pub const QUEUES: &[&str] = &["node/src/worker.rs"];
 

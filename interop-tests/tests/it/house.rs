@@ -1,6 +1,6 @@
 //! The house keeps its rules; and each rule fires on a house that breaks it.
 
-use suora_interop::house::{Source, doors, files, imports, place, root, sources};
+use suora_interop::house::{Source, doors, files, imports, place, plan, root, sources};
 
 fn all() -> Vec<Source> {
     sources(&root()).unwrap()
@@ -245,6 +245,47 @@ fn every_queue_is_bounded() {
         &doors::queues(&fixture("node/src/session.rs", "use tokio::sync::mpsc;")),
         "mailboxes of `worker`",
     );
+}
+
+#[test]
+fn rooms_that_read_bytes_deny_themselves_what_could_panic() {
+    let all = all();
+    none(doors::readers(&all));
+    // each of them is there
+    for room in plan::READERS {
+        let front = format!("{room}.rs");
+        assert!(all.iter().any(|source| source.path == front), "{front}");
+    }
+}
+
+#[test]
+fn a_reader_that_may_panic_is_caught() {
+    let caught = |path: &str, text: &str, says: &str| {
+        fires(&doors::readers(&fixture(path, text)), says);
+    };
+    let deny = "#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic";
+    caught(
+        "protocol/src/wire.rs",
+        &format!("{deny})]"),
+        "protocol/src/wire.rs: does not deny `indexing_slicing`",
+    );
+    none(doors::readers(&fixture(
+        "protocol/src/wire.rs",
+        &format!("{deny}, clippy::indexing_slicing)]"),
+    )));
+    caught(
+        "protocol/src/media/rtp.rs",
+        "#[allow(clippy::panic)] fn f() {}",
+        "rtp.rs:1: `panic` is denied in all of protocol/src/media",
+    );
+    caught(
+        "protocol/src/media/rtp.rs",
+        "mod a { #![expect(clippy::unwrap_used, reason = \"why not\")] }",
+        "`unwrap_used` is denied",
+    );
+    // a deny of one item is none of the room
+    let item = format!("{deny})]\n#[deny(clippy::indexing_slicing)] fn f() {{}}");
+    caught("protocol/src/media.rs", &item, "does not deny");
 }
 
 #[test]

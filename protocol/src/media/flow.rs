@@ -115,6 +115,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Some((value, len)) = varint(&bytes) {
+                prop_assert!(value < 1 << 62 && (1..=8).contains(&len));
+                // an id that is known is written as the same id
+                prop_assert!(Flow::from_id(value).is_none_or(|flow| flow.id() == value));
+                let (id, packet) = datagram(&bytes).unwrap();
+                prop_assert_eq!((id, packet), (value, &bytes[len..]));
+            } else {
+                prop_assert_eq!(datagram(&bytes).map_err(|f| f.code), Err(Code::Malformed));
+            }
+        }
+
+        #[test]
         fn varints_round_trip(value in 0u64..(1 << 62)) {
             let mut out = Vec::new();
             put_varint(&mut out, value);

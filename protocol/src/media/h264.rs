@@ -83,6 +83,17 @@ mod tests {
 
     proptest! {
         #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(0u8..4, 0..2_000)) {
+            let units = split(&bytes);
+            prop_assert!(units.len() <= NALS_MAX);
+            prop_assert!(units.iter().all(|unit| !unit.is_empty()));
+            // each unit had a start code of three bytes at least
+            let carried: usize = units.iter().map(|unit| unit.len() + 3).sum();
+            prop_assert!(carried <= bytes.len());
+            let _ = (is_keyframe(&bytes), is_single(&bytes), unit_type(&bytes));
+        }
+
+        #[test]
         fn joined_units_are_cut_again(units in proptest::collection::vec(proptest::collection::vec(1u8.., 1..40), 1..8)) {
             let mut out = Vec::new();
             units.iter().for_each(|unit| join(&mut out, unit));

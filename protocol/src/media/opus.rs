@@ -24,6 +24,8 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     // covers: SUORA-MED-006
@@ -34,5 +36,25 @@ mod tests {
         assert_eq!(samples(&[0xf8]), Some(960));
         assert_eq!(samples(&[0x03, 0x3f]), None);
         assert_eq!(samples(&[]), None);
+    }
+
+    #[test]
+    fn every_table_of_contents_is_a_whole_duration_or_none() {
+        let heads = (0..=u8::MAX).flat_map(|toc| (0..=u8::MAX).map(move |count| [toc, count]));
+        let durations: Vec<_> = heads.filter_map(|head| samples(&head)).collect();
+        // of the 256 first bytes 192 say how many frames there are; the others ask the second byte
+        assert!(durations.len() > 192 * 256);
+        for samples in durations {
+            // 2.5 to 120 ms
+            assert!((120..=5_760).contains(&samples) && samples % 120 == 0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            // two bytes say all
+            prop_assert_eq!(samples(&bytes), samples(&bytes[..bytes.len().min(2)]));
+        }
     }
 }

@@ -272,5 +272,33 @@ mod tests {
             bytes[1] = 205;
             let _ = read(&bytes);
         }
+
+        #[test]
+        fn arbitrary_bodies_of_whole_packets_never_panic(
+            packets in proptest::collection::vec(
+                (
+                    any::<u8>(),
+                    prop_oneof![Just(RTPFB), 200u8..208],
+                    proptest::collection::vec(prop_oneof![any::<u32>(), 0u32..600], 0..40),
+                ),
+                1..5,
+            )
+        ) {
+            let mut bytes = Vec::new();
+            for (head, kind, words) in packets {
+                bytes.extend_from_slice(&[0x80 | head & 0x1f, kind]);
+                bytes.extend_from_slice(&u16::try_from(words.len()).unwrap().to_be_bytes());
+                words.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
+            }
+            let reports = read(&bytes).unwrap_or_default();
+            // no report is made of less than its own bytes
+            prop_assert!(reports.len() * 12 <= bytes.len());
+            for report in reports {
+                if let Report::Arrivals(tracks) = report {
+                    prop_assert!(tracks.len() * 8 <= bytes.len());
+                    prop_assert!(tracks.iter().all(|track| track.ages.len() <= REPORT_PACKETS_MAX));
+                }
+            }
+        }
     }
 }

@@ -223,5 +223,27 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = read(&bytes);
         }
+
+        #[test]
+        fn arbitrary_extensions_never_panic(
+            head in proptest::array::uniform12(any::<u8>()),
+            one_byte in any::<bool>(),
+            words in 0u16..20,
+            rest in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            // version 2 with an extension; padding and sources as they come
+            let mut bytes = head.to_vec();
+            bytes[0] = 0x90 | head[0] & 0x2f;
+            let sources = usize::from(head[0] & 0x0f) * 4;
+            bytes.resize(12 + sources, 0);
+            let profile = if one_byte { ONE_BYTE } else { 0x1000 };
+            bytes.extend_from_slice(&profile.to_be_bytes());
+            bytes.extend_from_slice(&words.to_be_bytes());
+            bytes.extend_from_slice(&rest);
+            if let Ok(packet) = read(&bytes) {
+                prop_assert!(packet.payload.len() <= rest.len());
+                prop_assert!(one_byte || packet.captured.is_none());
+            }
+        }
     }
 }

@@ -1,5 +1,11 @@
 //! One desk stream: a bounded reader and a bounded writer. A node that does not read
 //! what it is told loses its stream; it never holds up the hub.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::time::Duration;
 

@@ -1,12 +1,16 @@
 //! The command line, as a newcomer meets it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
-use suora_protocol::documents::{self, Role, Signed, chain};
+use suora_protocol::documents::{self, Credential, Role, Signed, chain};
+use suora_protocol::fault::Code;
+use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
 
-use crate::agency::{key, officer_key};
+use crate::agency::{desk, key, officer_key};
 use crate::rig::{self, Agency, failure, success};
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -197,6 +201,103 @@ fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
     assert!(serve(&agency).contains("issuing.key"));
     fs::remove_file(agency.path("relay/issuing.key")).unwrap();
     agency.serve().kill();
+}
+
+/// All files beneath a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => walk(&path),
+            false => vec![path],
+        })
+        .collect()
+}
+
+/// Every key that a thief could read out of bytes: any 32 of them in a row, and any 64
+/// hexadecimal digits in a row.
+fn seeds(bytes: &[u8]) -> BTreeSet<[u8; 32]> {
+    let raw = bytes.windows(32).map(|seed| seed.try_into().unwrap());
+    let digits = bytes.windows(64).filter_map(|text| {
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+        let digits: Vec<u8> = text.iter().map(digit).collect::<Option<_>>()?;
+        let seed: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect();
+        seed.try_into().ok()
+    });
+    raw.chain(digits).collect()
+}
+
+// covers: SUORA-SEC-006
+#[test]
+fn with_a_copy_of_the_relays_whole_directory_no_credential_can_be_made() {
+    let agency = Agency::new();
+    // it has run, and left behind all that a relay leaves
+    agency.serve().kill();
+    let (page, officer, now) = (agency.descriptor(), officer_key(1), rig::now());
+    let sign = |key: &Key, id: &str| {
+        let claim = Credential {
+            agency: page.agency,
+            peer: officer.peer_id(),
+            role: Role::Officer,
+            desks: vec![desk("tax")],
+            name: "Officer".into(),
+            key: id.into(),
+            issued_at: now,
+            not_before: now,
+            not_after: Timestamp::from_secs(now.as_secs() + 86_400),
+        };
+        let signed = documents::sign(&claim, key).unwrap();
+        let verified = chain::credential(&signed, &page, now);
+        verified.map(|_| ()).map_err(|fault| fault.code)
+    };
+    let pass = agency.key("relay/pass.key").peer_id();
+    let issuing = agency.key("issuing/issuing.key");
+    let listed = |key: PeerId| page.keys.iter().find(|listed| listed.key == key).unwrap();
+    let (pass_id, issuing_id) = (&listed(pass).id, &listed(issuing.peer_id()).id);
+
+    let files = walk(&agency.path("relay"));
+    let mut found = BTreeSet::new();
+    let mut tried = 0;
+    for file in &files {
+        let bytes = fs::read(file).unwrap();
+        for seed in seeds(&bytes) {
+            let key = Key::from_secret(&seed);
+            found.insert(key.peer_id());
+            // a store has too many bytes to sign with each: there a listed key would tell
+            let is_listed = page.keys.iter().any(|listed| listed.key == key.peer_id());
+            if bytes.len() > 4_096 && !is_listed {
+                continue;
+            }
+            for listed in &page.keys {
+                // the one listed key that lies here signs passes, and is refused as what it is
+                let expected = match key.peer_id() == listed.key {
+                    true => Code::WrongSigner,
+                    false => Code::BadSignature,
+                };
+                let refused = sign(&key, &listed.id);
+                assert_eq!(refused, Err(expected), "{file:?} as {}", listed.id);
+                tried += 1;
+            }
+        }
+    }
+    // the search did find the keys that are there, and would have found a raw one
+    assert!(found.contains(&pass) && found.contains(&agency.key("relay/relay.key").peer_id()));
+    assert!(!found.contains(&issuing.peer_id()));
+    assert!(page.keys.len() == 2 && tried >= 4, "{tried}");
+    let hidden = [&[9][..], &*issuing.secret(), &[9]].concat();
+    assert!(seeds(&hidden).contains(&*issuing.secret()));
+
+    assert_eq!(
+        sign(&agency.key("relay/pass.key"), pass_id),
+        Err(Code::WrongSigner)
+    );
+    // the control: the key that does not lie here makes officers
+    assert_eq!(sign(&issuing, issuing_id), Ok(()));
 }
 
 // covers: SUORA-SEC-002

@@ -178,6 +178,24 @@ fn who_leaves_is_gone_and_a_second_word_about_it_is_no_offence() {
     assert!(stage.store.rows.is_empty());
 }
 
+// covers: SUORA-SEC-004
+#[test]
+fn who_was_served_is_gone_from_hub_and_store() {
+    let mut stage = Stage::new();
+    let (_, ticket) = stage.waits(1);
+    let officer = stage.attends(&officer_key(1));
+    let offer = stage.offer(officer).unwrap();
+    stage.accept(officer, offer);
+    assert_eq!(stage.store.rows.len(), 1, "a consultation outlives a crash");
+    let done = suora_protocol::wire::officer::ToRelay::Done {
+        ticket,
+        code: Code::Ended,
+    };
+    stage.send(officer, &done).unwrap();
+    assert_eq!(stage.hub.counts().engaged, 0);
+    assert!(stage.store.rows.is_empty());
+}
+
 // covers: SUORA-DSK-015
 #[test]
 fn a_ticket_answers_to_nobody_but_its_owner() {

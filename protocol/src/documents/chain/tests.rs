@@ -1,5 +1,7 @@
 //! Every refusal as a behaviour: one thing is wrong, and the code says which.
 
+mod bytes;
+
 use super::*;
 use crate::documents::invite::{ConsultationId, Dcid, DescriptorRef, Nonce, SessionId};
 use crate::documents::{self, AddressPolicy, Desk, Document, Names, UseKey};
