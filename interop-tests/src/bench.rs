@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::peer::Failure;
 use crate::recording;
-use crate::rig::{Plan, Rig, STEP};
+use crate::rig::{Plan, Rig};
 
 /// One figure of a run.
 type Figure = (&'static str, &'static str, f64);
@@ -32,11 +32,7 @@ async fn consultation(program: &Path, seconds: u32, kill: bool) -> Result<Vec<Fi
     let mut rig = Rig::start(program, plan).await?;
     rig.both("accepted").await?;
     if kill {
-        rig.citizen
-            .until("pictures", STEP, |view| {
-                view["view"] == "stats" && view["fps"].as_f64() > Some(5.0)
-            })
-            .await?;
+        rig.pictures().await?;
         rig.relay.kill().await?;
     }
     let (citizen, officer) = rig.reports().await?;
