@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use suora_node::intent::Intent;
 use suora_node::remote::client::Client;
-use suora_protocol::documents::{self, Credential, DeskId, Role, Signed};
+use suora_protocol::documents::{self, Credential, Descriptor, DeskId, Role, Signed, Verified};
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -156,6 +156,23 @@ impl Agency {
         Ok((path, seed.node_key().peer_id()))
     }
 
+    /// A new key file, and the peer id that a citizen with it has at this agency.
+    pub fn citizen(&self, name: &str) -> Result<(PathBuf, PeerId), Failure> {
+        let path = self.file(&format!("{name}.key"));
+        let seed = suora_node::keys::create(&path).map_err(|fault| fault.to_string())?;
+        let agency = self.page()?.agency;
+        Ok((path, seed.citizen_key(&agency).peer_id()))
+    }
+
+    /// The descriptor, verified as given.
+    fn page(&self) -> Result<Verified<Descriptor>, Failure> {
+        let bytes = std::fs::read(self.descriptor()).map_err(|error| error.to_string())?;
+        let now = suora_node::clock::Clock::start().now().utc;
+        Signed::from_bytes(bytes)
+            .and_then(|signed| documents::chain::descriptor_as_given(&signed, now))
+            .map_err(|fault| fault.to_string())
+    }
+
     /// A credential whose fields a test chose, signed with the agency's issuing key.
     pub fn credential(
         &self,
@@ -167,12 +184,7 @@ impl Agency {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let key: Key = suora_relay::keys::load(&self.dir().join("issuing/issuing.key"))
             .map_err(|fault| text(&fault))?;
-        let bytes = std::fs::read(self.descriptor()).map_err(|error| text(&error))?;
-        let descriptor = documents::chain::descriptor_as_given(
-            &Signed::from_bytes(bytes).map_err(|fault| text(&fault))?,
-            suora_node::clock::Clock::start().now().utc,
-        )
-        .map_err(|fault| text(&fault))?;
+        let descriptor = self.page()?;
         let listed = descriptor
             .keys
             .iter()

@@ -78,6 +78,16 @@ impl Rig {
         Ok(())
     }
 
+    /// Waits until the citizen sees pictures flow: more than five in a second.
+    pub async fn pictures(&mut self) -> Result<(), Failure> {
+        self.citizen
+            .until("pictures", STEP, |view| {
+                view["view"] == "stats" && view["fps"].as_f64() > Some(5.0)
+            })
+            .await?;
+        Ok(())
+    }
+
     /// The citizen hangs up; both end well. Their reports: citizen's, officer's.
     pub async fn hang_up(&mut self) -> Result<(Value, Value), Failure> {
         self.citizen.say(Intent::HangUp).await?;

@@ -64,16 +64,13 @@ async fn the_hub_refuses_an_officer_with_the_reason() {
     let other_node = agency.credential("node", stranger, DESK, valid).unwrap();
     refused(&agency, &key, Some(&other_node), "wrong-signer").await;
 
-    // signed by the issuing key of another agency
+    // signed by the issuing key of another agency: both call theirs `issuing-1`, so the hub
+    // finds a key of that id, its own, and the signature is not by it
     let other_agency = Agency::new(program()).await.unwrap();
     let foreign = other_agency
         .credential("foreign", peer, DESK, valid)
         .unwrap();
-    let code = attend(&agency, &key, Some(&foreign)).await.unwrap();
-    assert!(
-        ["bad-signature", "wrong-agency", "wrong-signer"].contains(&code.as_str()),
-        "{code}"
-    );
+    refused(&agency, &key, Some(&foreign), "bad-signature").await;
 }
 
 /// Under a relay that does not check: the citizen's refusal, and what the officer learns.

@@ -3,6 +3,7 @@
 
 mod blind;
 mod consultation;
+mod demo;
 mod house;
 mod impostor;
 mod kill;
