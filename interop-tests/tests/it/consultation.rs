@@ -3,7 +3,8 @@
 use serde_json::Value;
 use suora_interop::recording;
 
-use suora_interop::rig::{Plan, Rig};
+use suora_interop::peer::{Agency, DESK};
+use suora_interop::rig::{Plan, Rig, STEP};
 
 use crate::program;
 
@@ -171,4 +172,44 @@ async fn an_end_limited_to_x25519_shows_as_classical_in_both_reports() {
     for report in [citizen, officer] {
         assert_eq!(report["security"]["key_exchange"], "X25519");
     }
+}
+
+// covers: SUORA-CON-010
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consultation_whose_recording_is_not_whole_has_failed() {
+    let agency = Agency::new(program()).await.unwrap();
+    let _relay = agency.serve(&[]).await.unwrap();
+    let (key, credential) = agency.officer("officer", &[DESK]).await.unwrap();
+    let credential = credential.to_string_lossy().into_owned();
+    let mut arguments = vec!["--credential", credential.as_str(), "--auto-accept"];
+    arguments.extend(["--camera", "none"]);
+    let mut officer = agency
+        .node("officer", "officer", &key, &[], &arguments)
+        .await
+        .unwrap();
+    officer
+        .until("attending", STEP, |view| view["view"] == "attending")
+        .await
+        .unwrap();
+    // a disk without room
+    let record = agency.file("record");
+    std::fs::create_dir(&record).unwrap();
+    std::os::unix::fs::symlink("/dev/full", record.join("citizen-saw.mp4.part")).unwrap();
+    let (key, _) = agency.key("citizen").unwrap();
+    let record = record.to_string_lossy().into_owned();
+    let (succeeded, report) = agency
+        .run(
+            "citizen",
+            "call",
+            &key,
+            &["--seconds", "3", "--record", &record],
+        )
+        .await
+        .unwrap();
+    assert!(!succeeded);
+    assert_eq!(report["outcome"], "failed", "{report}");
+    assert_eq!(report["error"]["code"], "bad-file", "{report}");
+    // the talk itself went on to its end
+    assert!(officer.process.exit(STEP).await.unwrap().success());
+    assert_eq!(officer.report().unwrap()["outcome"], "completed");
 }
