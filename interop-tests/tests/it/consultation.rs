@@ -181,8 +181,7 @@ async fn a_consultation_whose_recording_is_not_whole_has_failed() {
     let _relay = agency.serve(&[]).await.unwrap();
     let (key, credential) = agency.officer("officer", &[DESK]).await.unwrap();
     let credential = credential.to_string_lossy().into_owned();
-    let mut arguments = vec!["--credential", credential.as_str(), "--auto-accept"];
-    arguments.extend(["--camera", "none"]);
+    let arguments = ["--credential", credential.as_str(), "--auto-accept"];
     let mut officer = agency
         .node("officer", "officer", &key, &[], &arguments)
         .await
