@@ -14,6 +14,7 @@ use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::Version;
 use suora_interop::vectors::cast::{self, Cast};
 use suora_node::Faults;
+use suora_node::clock::Clock;
 use suora_node::endpoint::{Endpoint, Listen};
 use suora_node::engine::ports::{
     Dial, Fetched, Input, LinkCommand, LinkEvent, Local, Output, SessionEvent,
@@ -36,7 +37,7 @@ fn endpoint(faults: Faults) -> Endpoint {
         addresses: vec![LOOPBACK.parse().unwrap()],
         loopback: true,
     };
-    Endpoint::new(&listen, faults).unwrap()
+    Endpoint::new(&listen, Clock::start().now().utc, faults).unwrap()
 }
 
 fn dial(to: Vec<SocketAddr>, fingerprint: Hash, require_pq: bool) -> Dial {
