@@ -9,6 +9,7 @@ mod kill;
 mod requirements;
 mod setup;
 mod vectors;
+mod weather;
 mod world;
 
 use std::path::Path;
