@@ -72,6 +72,8 @@ pub struct Diary {
 struct Outgoing {
     stream: Option<StreamId>,
     pending: VecDeque<Bytes>,
+    /// Bytes that QUIC took.
+    taken: usize,
     finish: bool,
 }
 
@@ -139,6 +141,7 @@ impl End {
                     let outgoing = Outgoing {
                         stream: None,
                         pending: VecDeque::new(),
+                        taken: 0,
                         finish: false,
                     };
                     self.outgoing.insert(id, outgoing);
@@ -170,7 +173,8 @@ impl End {
         self.flush(now, connection);
     }
 
-    fn flush(&mut self, _: Now, connection: &mut Connection) {
+    fn flush(&mut self, now: Now, connection: &mut Connection) {
+        let mut took = Vec::new();
         for (id, outgoing) in &mut self.outgoing {
             if outgoing.pending.is_empty() && !outgoing.finish {
                 continue;
@@ -186,6 +190,8 @@ impl End {
             while let Some(chunk) = outgoing.pending.front_mut() {
                 match send.write(chunk) {
                     Ok(written) => {
+                        outgoing.taken += written;
+                        took.push((*id, outgoing.taken));
                         chunk.advance(written);
                         if chunk.is_empty() {
                             outgoing.pending.pop_front();
@@ -200,6 +206,9 @@ impl End {
                     self.finished.insert(stream, *id);
                 }
             }
+        }
+        for (id, bytes) in took {
+            self.give(now, sender::Input::Taken(id, bytes));
         }
     }
 
@@ -265,11 +274,9 @@ impl End {
                 receiver::Output::Frame(frame) => self.playout.push(now, frame),
                 receiver::Output::Datagram(bytes) => send(connection, bytes),
                 receiver::Output::Keyframe => self.keyframe = true,
-                receiver::Output::Arrivals(tracks) => {
-                    for track in &tracks {
-                        let feedback = self.sender.feedback(track);
-                        self.rate.report(now, &feedback);
-                    }
+                receiver::Output::Arrivals(report) => {
+                    let feedback = self.sender.feedback(&report);
+                    self.rate.report(now, &feedback);
                     let target = self.rate.target();
                     if self.diary.targets.last().map(|last| last.1) != Some(target) {
                         self.diary.targets.push((now.utc, target));
