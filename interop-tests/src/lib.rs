@@ -9,4 +9,5 @@ pub mod recording;
 pub mod requirements;
 pub mod rig;
 pub mod vectors;
+pub mod weather;
 pub mod world;

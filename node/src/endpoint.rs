@@ -86,7 +86,8 @@ fn provider(faults: Faults, require_pq: bool) -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn transport() -> TransportConfig {
+/// QUIC as both ends run it (`spec/session.md`, section 1).
+pub fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
@@ -345,7 +346,8 @@ pub fn handshake_fault(error: &ConnectionError) -> Fault {
     }
 }
 
-fn server_config(
+/// QUIC and TLS of a host (`spec/setup.md`, section 3).
+pub fn server_config(
     certificate: &Certificate,
     faults: Faults,
     require_pq: bool,
@@ -373,7 +375,8 @@ fn server_config(
     Ok(config)
 }
 
-fn client_config(dial: &Dial, faults: Faults) -> Result<ClientConfig, Fault> {
+/// QUIC and TLS of a guest that dials (`spec/setup.md`, section 3).
+pub fn client_config(dial: &Dial, faults: Faults) -> Result<ClientConfig, Fault> {
     let provider = provider(faults, dial.require_pq);
     let mut tls = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])

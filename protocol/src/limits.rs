@@ -76,6 +76,8 @@ pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 pub const REPORT_PACKETS_MAX: usize = 256;
 /// Interval of arrival reports.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(80);
+/// A packet of sound is lost once one after it came this long before a report.
+pub const SOUND_LATE: Duration = Duration::from_millis(30);
 /// The sender's beat, at which bytes are handed to QUIC.
 pub const BEAT: Duration = Duration::from_millis(5);
 /// Most people waiting at one desk.

@@ -261,6 +261,10 @@ pub const DOORS: &[(&str, &str)] = &[
         "a moment for quinn's API",
     ),
     ("interop-tests/src/world.rs", "the base of virtual time"),
+    (
+        "interop-tests/src/weather/wire.rs",
+        "the base of virtual time",
+    ),
 ];
 
 /// Files whose module doc begins with `DOOR:`; a folder counts with its front page.

@@ -10,6 +10,7 @@ mod kill;
 mod requirements;
 mod setup;
 mod vectors;
+mod weather;
 mod world;
 
 use std::path::Path;

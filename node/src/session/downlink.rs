@@ -9,7 +9,7 @@ use suora_protocol::fault::Fault;
 use suora_protocol::media::jitter::{self, Jitter, Sound};
 use suora_protocol::media::playout::{Due, Playout};
 use suora_protocol::media::receiver::{Input, Output, Received, Receiver};
-use suora_protocol::media::rtcp::Arrivals;
+use suora_protocol::media::rtcp::ArrivalReport;
 use suora_protocol::time::Now;
 use tokio::task::JoinSet;
 
@@ -40,7 +40,7 @@ pub enum Upward {
     /// Make a keyframe.
     Keyframe,
     /// Learn what arrived.
-    Arrivals(Vec<Arrivals>),
+    Arrivals(ArrivalReport),
 }
 
 /// The other end's sound and picture on their way in.

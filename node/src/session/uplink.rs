@@ -12,7 +12,7 @@ use futures::{FutureExt, StreamExt};
 use quinn::{Connection, SendStream, VarInt};
 use suora_protocol::limits;
 use suora_protocol::media::rate::Rate;
-use suora_protocol::media::rtcp::Arrivals;
+use suora_protocol::media::rtcp::ArrivalReport;
 use suora_protocol::media::sender::{Input, Output, Sender};
 use suora_protocol::media::{EncodedFrame, Kind};
 use suora_protocol::time::Now;
@@ -28,6 +28,8 @@ struct Outgoing {
     /// `None`: the other end grants no stream yet.
     stream: Option<SendStream>,
     pending: VecDeque<Bytes>,
+    /// Bytes that QUIC took.
+    taken: usize,
     finish: bool,
 }
 
@@ -100,11 +102,9 @@ impl Uplink {
     }
 
     /// What the other end received.
-    pub fn arrivals(&mut self, now: Now, tracks: &[Arrivals]) {
-        for track in tracks {
-            let feedback = self.sender.feedback(track);
-            self.rate.report(now, &feedback);
-        }
+    pub fn arrivals(&mut self, now: Now, report: &ArrivalReport) {
+        let feedback = self.sender.feedback(report);
+        self.rate.report(now, &feedback);
         self.encoder.set_target(self.rate.target());
     }
 
@@ -180,10 +180,10 @@ impl Uplink {
         if let Err(fault) = self.sender.handle_input(now, input) {
             tracing::warn!(%fault, "a frame was not sent");
         }
-        self.drain();
+        self.drain(now);
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, now: Now) {
         loop {
             match self.sender.poll_output() {
                 Output::Datagram(bytes) => self.report(bytes),
@@ -191,6 +191,7 @@ impl Uplink {
                     let outgoing = Outgoing {
                         stream: None,
                         pending: VecDeque::new(),
+                        taken: 0,
                         finish: false,
                     };
                     self.streams.insert(id, outgoing);
@@ -219,11 +220,12 @@ impl Uplink {
                 }
             }
         }
-        self.flush();
+        self.flush(now);
     }
 
     /// Hands QUIC what it takes now, oldest picture first.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Now) {
+        let mut took = Vec::new();
         let mut gone = Vec::new();
         for (id, outgoing) in &mut self.streams {
             if outgoing.pending.is_empty() && !outgoing.finish {
@@ -243,6 +245,8 @@ impl Uplink {
             while let Some(chunk) = outgoing.pending.front_mut() {
                 match stream.write(chunk).now_or_never() {
                     Some(Ok(written)) => {
+                        outgoing.taken += written;
+                        took.push((*id, outgoing.taken));
                         chunk.advance(written);
                         if chunk.is_empty() {
                             outgoing.pending.pop_front();
@@ -265,6 +269,10 @@ impl Uplink {
         }
         for id in gone {
             self.streams.remove(&id);
+        }
+        for (id, bytes) in took {
+            // says nothing back
+            let _ = self.sender.handle_input(now, Input::Taken(id, bytes));
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::Kind;
 use crate::limits::BEAT;
 use crate::time::Now;
 
@@ -21,15 +22,34 @@ const BASE_REPORTS: usize = 400;
 /// What may leave at once at the start: a first keyframe.
 const BUCKET: f64 = 40_000.0;
 
-/// A packet as it was sent, joined with what the other end reported.
-#[derive(Clone, Copy, Debug)]
+/// What a report tells of packets that we sent, each once.
+#[derive(Clone, Debug, Default)]
 pub struct Feedback {
-    /// When it left.
+    /// When the report was made, in microseconds of the other end's clock from any zero.
+    pub at: i64,
+    /// The packets whose fate it decides.
+    pub packets: Vec<Packet>,
+}
+
+/// A packet that left and whose fate is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Sound or picture.
+    pub kind: Kind,
+    /// When QUIC took its last byte.
     pub sent: Instant,
-    /// Its bytes.
-    pub bytes: usize,
-    /// How long before the report it arrived; `None`: it did not.
-    pub age: Option<Duration>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It did not arrive.
+    Lost,
+    /// It arrived, at this time of the other end's clock, from the same zero as
+    /// [`Feedback::at`], if that is known.
+    Arrived(Option<i64>),
 }
 
 /// The rate control of one session.
@@ -43,6 +63,8 @@ pub struct Rate {
     queue: i64,
     loss: f64,
     moved: Option<Instant>,
+    /// From where sending times count.
+    zero: Option<Instant>,
 }
 
 impl Rate {
@@ -57,6 +79,7 @@ impl Rate {
             queue: 0,
             loss: 0.0,
             moved: None,
+            zero: None,
         }
     }
 
@@ -76,19 +99,24 @@ impl Rate {
     }
 
     /// Takes an arrival report that was received now.
-    pub fn report(&mut self, now: Now, packets: &[Feedback]) {
+    pub fn report(&mut self, now: Now, feedback: &Feedback) {
+        let packets = &feedback.packets;
         if packets.is_empty() {
             return;
         }
-        let lost = packets.iter().filter(|packet| packet.age.is_none()).count();
-        let share = lost as f64 / packets.len() as f64;
+        let lost = packets.iter().filter(|packet| packet.fate == Fate::Lost);
+        let share = lost.count() as f64 / packets.len() as f64;
         self.loss += (share - self.loss) / 8.0;
-        // one-way delay plus the report's own way: its least value is the base
-        let delay = |packet: &Feedback| {
-            let age = packet.age?;
-            let since = now.mono.saturating_duration_since(packet.sent);
-            // an age longer than the packet's own says nothing
-            i64::try_from(since.checked_sub(age)?.as_micros()).ok()
+        // both clocks count from somewhere: the least difference is the base
+        let zero = *self.zero.get_or_insert(now.mono);
+        let delay = |packet: &Packet| match packet.fate {
+            Fate::Arrived(Some(at)) => {
+                let before = zero.saturating_duration_since(packet.sent).as_micros();
+                let after = packet.sent.saturating_duration_since(zero).as_micros();
+                let sent = i64::try_from(after).ok()? - i64::try_from(before).ok()?;
+                Some(at - sent)
+            }
+            _ => None,
         };
         if let Some(least) = packets.iter().filter_map(delay).min() {
             self.base.push_back(least);
@@ -164,12 +192,19 @@ mod tests {
                 pending = rest;
                 let feedback: Vec<_> = arrived
                     .iter()
-                    .map(|(sent, bytes, arrives)| Feedback {
+                    .map(|(sent, _, arrives)| Packet {
+                        kind: Kind::Audio,
                         sent: *sent,
-                        bytes: *bytes,
-                        age: arrives.map(|arrives| at - arrives),
+                        fate: arrives.map_or(Fate::Lost, |arrives| {
+                            let since = (arrives - start.mono).as_micros();
+                            Fate::Arrived(Some(i64::try_from(since).unwrap()))
+                        }),
                     })
                     .collect();
+                let feedback = Feedback {
+                    at: i64::try_from((at - start.mono).as_micros()).unwrap(),
+                    packets: feedback,
+                };
                 rate.report(now.after(Duration::from_millis(25)), &feedback);
             }
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::flow::{self, Flow, Part};
-use super::rtcp::{self, Arrivals, Report};
+use super::rtcp::{self, ArrivalReport, Report};
 use super::rtp::{self, Extend};
 use super::{EncodedFrame, Kind, h264};
 use crate::fault::{Code, Fault};
@@ -60,7 +60,7 @@ pub enum Output {
     /// The other end asks for a keyframe.
     Keyframe,
     /// What the other end received.
-    Arrivals(Vec<Arrivals>),
+    Arrivals(ArrivalReport),
     /// Nothing more now; come again then.
     Wait(Option<Instant>, &'static str),
 }
@@ -93,39 +93,48 @@ pub struct Received {
 struct Track {
     ssrc: u32,
     extend: Extend,
-    /// Next to report.
-    begin: Option<i64>,
+    /// The first that the next report tells: it repeats what the last one told first.
+    again: Option<i64>,
+    /// The first that no report has told.
+    begin: i64,
     arrived: BTreeMap<i64, Instant>,
+    /// Whether anything arrived since the last report.
+    news: bool,
 }
 
 impl Track {
     fn arrive(&mut self, ssrc: u32, sequence: u16, at: Instant) -> i64 {
         self.ssrc = ssrc;
         let extended = self.extend.extend(sequence);
-        self.begin.get_or_insert(extended);
+        if self.again.is_none() {
+            (self.again, self.begin) = (Some(extended), extended);
+        }
         self.arrived.insert(extended, at);
+        self.news = true;
         while self.arrived.len() > limits::REPORT_PACKETS_MAX {
             self.arrived.pop_first();
         }
         extended
     }
 
-    /// All since the last report, gaps included, at most what one report holds.
+    /// What arrived in this interval and the one before, gaps included, at most what one
+    /// report holds: a report that is lost takes nothing with it, and what came behind its
+    /// number is told by the next.
     fn report(&mut self) -> Option<(u32, u16, Vec<Option<Instant>>)> {
-        // what a report covered is not reported again
-        let begin = self.begin?;
-        self.arrived = self.arrived.split_off(&begin);
+        let again = self.again.filter(|_| self.news)?;
+        self.news = false;
+        self.arrived = self.arrived.split_off(&again);
         let last = *self.arrived.last_key_value()?.0;
         let span = i64::try_from(limits::REPORT_PACKETS_MAX).unwrap_or(256);
-        let begin = begin.max(last - span + 1);
-        let packets = (begin..=last)
+        let first = again.max(last - span + 1);
+        let packets = (first..=last)
             .map(|sequence| self.arrived.get(&sequence).copied())
             .collect();
-        self.begin = Some(last + 1);
-        self.arrived.clear();
+        self.again = Some(self.begin);
+        self.begin = self.begin.max(last + 1);
         Some((
             self.ssrc,
-            u16::try_from(begin & 0xffff).unwrap_or(0),
+            u16::try_from(first & 0xffff).unwrap_or(0),
             packets,
         ))
     }

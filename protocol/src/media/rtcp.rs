@@ -19,6 +19,8 @@ const CCFB: u8 = 11;
 const ATO: u16 = 0x1fff;
 /// The longest offset that can be told; the next one says that the time is not known.
 const ATO_MAX: u16 = 0x1ffe;
+/// From this age on an offset says that a packet arrived, not when.
+pub const AGE_MAX: Duration = Duration::from_micros(ATO_MAX as u64 * 1_000_000 / 1_024);
 
 /// What an RTCP packet says; others are ignored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +44,17 @@ pub enum Report {
         ssrc: u32,
     },
     /// What arrived, and when.
-    Arrivals(Vec<Arrivals>),
+    Arrivals(ArrivalReport),
+}
+
+/// An arrival report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArrivalReport {
+    /// When it was made, by the clock of the one who reports: the middle 32 bits of NTP, in
+    /// units of 1/65536 s, which wrap after 18 hours.
+    pub at: u32,
+    /// By track.
+    pub tracks: Vec<Arrivals>,
 }
 
 /// What arrived of one track.
@@ -166,10 +178,10 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Report>, Fault> {
     Ok(reports)
 }
 
-fn read_arrivals(packet: &[u8]) -> Result<Vec<Arrivals>, Fault> {
+fn read_arrivals(packet: &[u8]) -> Result<ArrivalReport, Fault> {
     let malformed = || Fault::new(Code::Malformed).with("arrival report");
-    let end = packet.len().checked_sub(4).ok_or_else(malformed)?;
-    let mut body = packet.get(8..end).ok_or_else(malformed)?;
+    let (packet, at) = packet.split_last_chunk::<4>().ok_or_else(malformed)?;
+    let mut body = packet.get(8..).ok_or_else(malformed)?;
     let mut tracks = Vec::new();
     while let [a, b, c, d, e, f, g, h, rest @ ..] = body {
         let count = usize::from(u16::from_be_bytes([*g, *h]));
@@ -195,7 +207,8 @@ fn read_arrivals(packet: &[u8]) -> Result<Vec<Arrivals>, Fault> {
         body = rest.get((count + count % 2) * 2..).ok_or_else(malformed)?;
     }
     if body.is_empty() {
-        Ok(tracks)
+        let at = u32::from_be_bytes(*at);
+        Ok(ArrivalReport { at, tracks })
     } else {
         Err(malformed())
     }
@@ -224,13 +237,16 @@ mod tests {
             [(9, 65_535, &packets[..])].into_iter(),
         );
         assert_eq!(bytes.len() % 4, 0);
-        let Ok([Report::Arrivals(tracks)]) = read(&bytes)
+        let Ok([Report::Arrivals(report)]) = read(&bytes)
             .as_deref()
             .map(|r| <&[Report; 1]>::try_from(r).unwrap())
             .cloned()
         else {
             panic!()
         };
+        let middle = rtp::to_ntp(now.utc) >> 16 & u64::from(u32::MAX);
+        assert_eq!(u64::from(report.at), middle);
+        let tracks = report.tracks;
         assert_eq!((tracks[0].ssrc, tracks[0].begin), (9, 65_535));
         assert_eq!(tracks[0].ages[1], None);
         assert!(

@@ -10,8 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::flow::{self, Flow, Part};
-use super::rate::Feedback;
-use super::rtcp::{self, Arrivals};
+use super::rate::{Fate, Feedback, Packet};
+use super::rtcp::{self, AGE_MAX, ArrivalReport, Arrivals};
 use super::rtp::{self, Out};
 use super::{EncodedFrame, Kind, h264};
 use crate::fault::Fault;
@@ -27,8 +27,14 @@ pub enum Input {
     Frame(EncodedFrame),
     /// So many bytes of pictures may leave now.
     Beat(usize),
+    /// QUIC took so many bytes of this stream so far.
+    Taken(u64, usize),
     /// The other end has all of this stream.
     Acked(u64),
+    /// Nothing gets through: no picture leaves until `Heard`, and those under way are of no use.
+    Silence,
+    /// The other end is heard again.
+    Heard,
     /// What the person wants to send.
     Media {
         /// Sound.
@@ -74,13 +80,30 @@ pub struct Sent {
     pub audio_bytes: u64,
 }
 
+/// What the other end told of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Nothing,
+    /// One report did not have it.
+    Missing,
+    /// Its fate is known.
+    All,
+}
+
+#[derive(Debug)]
+struct Left {
+    sequence: u16,
+    at: Instant,
+    told: Told,
+}
+
 #[derive(Debug)]
 struct Track {
     ssrc: u32,
     sequence: u16,
     packets: u32,
     bytes: u32,
-    sent: VecDeque<(u16, Instant, usize)>,
+    sent: VecDeque<Left>,
 }
 
 impl Track {
@@ -102,8 +125,12 @@ impl Track {
         sequence
     }
 
-    fn left(&mut self, sequence: u16, at: Instant, len: usize) {
-        self.sent.push_back((sequence, at, len));
+    fn left(&mut self, sequence: u16, at: Instant) {
+        self.sent.push_back(Left {
+            sequence,
+            at,
+            told: Told::Nothing,
+        });
         if self.sent.len() > 4 * limits::REPORT_PACKETS_MAX {
             self.sent.pop_front();
         }
@@ -132,11 +159,18 @@ pub struct Sender {
     audio: Track,
     video: Track,
     pictures: VecDeque<Picture>,
+    /// Packets of each stream that QUIC has not taken whole: where each ends, and its
+    /// sequence number.
+    leaving: BTreeMap<u64, VecDeque<(usize, u16)>>,
     /// Streams written whole and not yet acknowledged.
     unacked: BTreeMap<u64, Instant>,
     next_stream: u64,
     needs_keyframe: bool,
+    /// No picture may leave.
+    silent: bool,
     report_due: Option<Instant>,
+    /// The last report's time: as it was told, and in units of 1/65536 s without wrap.
+    reported: Option<(u32, i64)>,
     out: VecDeque<Output>,
     sent: Sent,
 }
@@ -153,10 +187,13 @@ impl Sender {
             audio: Track::new(audio),
             video: Track::new(video),
             pictures: VecDeque::new(),
+            leaving: BTreeMap::new(),
             unacked: BTreeMap::new(),
             next_stream: 0,
             needs_keyframe: true,
+            silent: false,
             report_due: None,
+            reported: None,
             out: VecDeque::new(),
             sent: Sent::default(),
         }
@@ -175,29 +212,25 @@ impl Sender {
             .sum()
     }
 
-    /// Joins an arrival report with what was sent.
-    pub fn feedback(&self, arrivals: &Arrivals) -> Vec<Feedback> {
-        let track = [&self.audio, &self.video]
-            .into_iter()
-            .find(|track| track.ssrc == arrivals.ssrc);
-        let Some(track) = track else {
-            return Vec::new();
+    /// Joins an arrival report with what was sent. Each packet is told once, when its fate
+    /// is known, though reports repeat themselves.
+    pub fn feedback(&mut self, report: &ArrivalReport) -> Feedback {
+        let at = match self.reported {
+            // the difference on the ring of 32 bits
+            Some((last, at)) => at + i64::from(report.at.wrapping_sub(last).cast_signed()),
+            None => i64::from(report.at),
         };
-        let mut sequence = arrivals.begin;
-        let mut feedback = Vec::with_capacity(arrivals.ages.len());
-        for age in &arrivals.ages {
-            if let Some((_, at, bytes)) =
-                track.sent.iter().rev().find(|(sent, ..)| *sent == sequence)
-            {
-                feedback.push(Feedback {
-                    sent: *at,
-                    bytes: *bytes,
-                    age: *age,
-                });
+        self.reported = Some((report.at, at));
+        let at = at * 1_000_000 / 65_536;
+        let mut packets = Vec::new();
+        for arrivals in &report.tracks {
+            if arrivals.ssrc == self.audio.ssrc {
+                join(&mut self.audio, Kind::Audio, arrivals, at, &mut packets);
+            } else if arrivals.ssrc == self.video.ssrc {
+                join(&mut self.video, Kind::Video, arrivals, at, &mut packets);
             }
-            sequence = sequence.wrapping_add(1);
         }
-        feedback
+        Feedback { at, packets }
     }
 
     /// Takes an input.
@@ -226,13 +259,28 @@ impl Sender {
                 _ => {}
             },
             Input::Frame(_) => {}
+            Input::Silence => {
+                self.silent = true;
+                self.drop_pictures();
+                for (stream, _) in std::mem::take(&mut self.unacked) {
+                    self.reset(stream);
+                }
+                self.needs_keyframe = true;
+            }
+            Input::Heard => {
+                if std::mem::take(&mut self.silent) {
+                    self.out.push_back(Output::Keyframe);
+                }
+            }
+            Input::Taken(stream, bytes) => self.taken(now.mono, stream, bytes),
             Input::Beat(budget) => {
                 self.reset_stale(now.mono);
-                self.write(now.mono, budget);
+                self.write(budget);
                 self.reports(now)?;
             }
             Input::Acked(stream) => {
                 self.unacked.remove(&stream);
+                self.leaving.remove(&stream);
             }
         }
         Ok(())
@@ -268,7 +316,7 @@ impl Sender {
         if packet.len() > limits::DATAGRAM_MAX {
             return Ok(());
         }
-        self.audio.left(sequence, now.mono, packet.len());
+        self.audio.left(sequence, now.mono);
         self.sent.packets += 1;
         self.sent.audio_bytes += frame.data.len() as u64;
         self.datagram(Part::Audio, &packet);
@@ -276,7 +324,7 @@ impl Sender {
     }
 
     fn picture(&mut self, now: Now, frame: &EncodedFrame) -> Result<(), Fault> {
-        if self.needs_keyframe && !frame.keyframe {
+        if self.silent || (self.needs_keyframe && !frame.keyframe) {
             return Ok(());
         }
         if frame.keyframe {
@@ -336,7 +384,7 @@ impl Sender {
     }
 
     /// Hands out up to `budget` bytes of pictures, oldest first.
-    fn write(&mut self, now: Instant, budget: usize) {
+    fn write(&mut self, budget: usize) {
         let mut budget = budget;
         while budget > 0 {
             let Some(picture) = self.pictures.front_mut() else {
@@ -359,8 +407,8 @@ impl Sender {
             while let Some((until, sequence)) = picture.packets.front().copied()
                 && until <= end
             {
-                self.video
-                    .left(sequence, now, until.saturating_sub(picture.at));
+                let leaving = self.leaving.entry(stream).or_default();
+                leaving.push_back((until, sequence));
                 picture.packets.pop_front();
             }
             picture.at = end;
@@ -375,12 +423,30 @@ impl Sender {
         }
     }
 
+    /// QUIC took so many bytes of a stream: packets whose last byte is among them left now.
+    fn taken(&mut self, now: Instant, stream: u64, bytes: usize) {
+        let Some(leaving) = self.leaving.get_mut(&stream) else {
+            return;
+        };
+        while let Some((until, sequence)) = leaving.front().copied()
+            && until <= bytes
+        {
+            self.video.left(sequence, now);
+            leaving.pop_front();
+        }
+    }
+
+    fn reset(&mut self, stream: u64) {
+        self.leaving.remove(&stream);
+        self.out.push_back(Output::Reset(stream));
+    }
+
     /// Drops pictures that did not leave whole. What refers to them needs a keyframe.
     fn drop_pictures(&mut self) {
         for picture in std::mem::take(&mut self.pictures) {
             self.sent.stale += 1;
             if let Some(stream) = picture.stream {
-                self.out.push_back(Output::Reset(stream));
+                self.reset(stream);
             }
         }
     }
@@ -412,7 +478,7 @@ impl Sender {
         for stream in late {
             // An acknowledgement may be late though the bytes are not: the receiver asks if it misses them.
             self.unacked.remove(&stream);
-            self.out.push_back(Output::Reset(stream));
+            self.reset(stream);
         }
     }
 
@@ -440,5 +506,46 @@ impl Sender {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells the fates that a block of a report decides. Sound is lost once a packet after it
+/// had come [`limits::SOUND_LATE`] before, or two reports miss it. A picture's packet never is: its
+/// stream brings it later.
+fn join(track: &mut Track, kind: Kind, arrivals: &Arrivals, at: i64, packets: &mut Vec<Packet>) {
+    let overtaken = arrivals
+        .ages
+        .iter()
+        .rposition(|age| age.is_some_and(|age| age >= limits::SOUND_LATE));
+    let mut sequence = arrivals.begin;
+    for (position, age) in arrivals.ages.iter().enumerate() {
+        let left = track
+            .sent
+            .iter_mut()
+            .rev()
+            .find(|left| left.sequence == sequence);
+        sequence = sequence.wrapping_add(1);
+        let Some(left) = left.filter(|left| left.told != Told::All) else {
+            continue;
+        };
+        let fate = match age {
+            Some(age) if *age >= AGE_MAX => Fate::Arrived(None),
+            Some(age) => {
+                let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+                Fate::Arrived(Some(at.saturating_sub(age)))
+            }
+            None if kind == Kind::Video => continue,
+            None if left.told == Told::Missing || overtaken > Some(position) => Fate::Lost,
+            None => {
+                left.told = Told::Missing;
+                continue;
+            }
+        };
+        left.told = Told::All;
+        packets.push(Packet {
+            kind,
+            sent: left.at,
+            fate,
+        });
     }
 }

@@ -212,17 +212,19 @@ fn a_report_holds_at_most_256_entries_the_newest() {
     }
     let outputs = receive(&mut receiver, now.after(80 * MS), receiver::Input::Tick).unwrap();
     let reports = received_reports(&outputs);
-    let [Report::Arrivals(tracks)] = reports.as_slice() else {
+    let [Report::Arrivals(report)] = reports.as_slice() else {
         panic!("{reports:?}")
     };
+    let tracks = &report.tracks;
     assert_eq!(
         (tracks[0].begin, tracks[0].ages.len()),
         (1_000 - 255, limits::REPORT_PACKETS_MAX)
     );
 }
 
+// covers: SUORA-MED-022
 #[test]
-fn a_packet_that_comes_after_its_report_is_not_reported_again() {
+fn a_report_repeats_the_interval_before_and_tells_what_came_late() {
     let start = base();
     let mut receiver = receiver(start);
     let mut sequences = Vec::new();
@@ -240,14 +242,18 @@ fn a_packet_that_comes_after_its_report_is_not_reported_again() {
     let told: Vec<(u16, Vec<bool>)> = sequences
         .iter()
         .map(|report| match report {
-            Report::Arrivals(tracks) => (
-                tracks[0].begin,
-                tracks[0].ages.iter().map(Option::is_some).collect(),
+            Report::Arrivals(report) => (
+                report.tracks[0].begin,
+                report.tracks[0].ages.iter().map(Option::is_some).collect(),
             ),
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [(2, vec![true, false, true]), (5, vec![true])]);
+    let all = vec![true; 3];
+    assert_eq!(
+        told,
+        [(2, vec![true, false, true]), (2, all), (5, vec![true])]
+    );
 }
 
 // covers: SUORA-MED-021

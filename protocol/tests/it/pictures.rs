@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use suora_protocol::fault::Code;
 use suora_protocol::limits;
+use suora_protocol::media::rate::Fate;
 use suora_protocol::media::receiver::{Input, Output, Receiver};
 use suora_protocol::media::rtcp::{self, Report};
 use suora_protocol::media::sender::{self, Sender};
@@ -230,8 +231,9 @@ fn the_budget_bounds_what_pictures_write_in_a_beat() {
     assert_eq!(streams[&0].len(), 1_000);
 }
 
+// covers: SUORA-MED-022
 #[test]
-fn what_was_sent_meets_what_arrived() {
+fn what_was_sent_meets_what_arrived_and_is_told_once() {
     let now = base();
     let (mut sender, mut receiver) = pair(now);
     let sound = EncodedFrame {
@@ -239,20 +241,81 @@ fn what_was_sent_meets_what_arrived() {
         data: vec![0x78; 60].into(),
         ..picture(now, 1, true)
     };
-    for _ in 0..4 {
+    for _ in 0..6 {
         sender
             .handle_input(now, sender::Input::Frame(sound.clone()))
             .unwrap();
     }
     let (_, datagrams, _) = drain(&mut sender);
-    for at in [0, 1, 3] {
-        receiver
-            .handle_input(
-                now.after(Duration::from_millis(25)),
-                Input::Datagram(&datagrams[at]),
-            )
+    let mut told = Vec::new();
+    // 2 and 4 are missing; 2 comes late, 4 never
+    for (came, at) in [
+        (&[0, 1, 3, 5][..], 25),
+        (&[], 100),
+        (&[2], 110),
+        (&[], 200),
+        (&[], 400),
+    ] {
+        let then = now.after(Duration::from_millis(at));
+        for number in came {
+            receiver
+                .handle_input(then, Input::Datagram(&datagrams[*number]))
+                .unwrap();
+        }
+        receiver.handle_input(then, Input::Tick).unwrap();
+        loop {
+            match receiver.poll_output() {
+                Output::Datagram(bytes) => {
+                    let reports = rtcp::read(&bytes[1..]).unwrap();
+                    let [Report::Arrivals(report)] = reports.as_slice() else {
+                        panic!("{reports:?}")
+                    };
+                    let feedback = sender.feedback(report);
+                    for packet in feedback.packets {
+                        assert_eq!((packet.kind, packet.sent), (Kind::Audio, now.mono));
+                        told.push((at, packet.fate != Fate::Lost));
+                        if let Fate::Arrived(Some(arrived)) = packet.fate {
+                            // 75 and 90 ms before their reports, to the units of both times
+                            let age = Duration::from_micros((feedback.at - arrived) as u64);
+                            let real = Duration::from_millis(if at == 100 { 75 } else { 90 });
+                            assert!(age.abs_diff(real) < Duration::from_millis(1), "{age:?}");
+                        }
+                    }
+                }
+                Output::Wait(..) => break,
+                _ => {}
+            }
+        }
+    }
+    // what a later one overtook by 75 ms is lost, and stays lost though it comes
+    let arrived = [(100, true); 4];
+    let lost = [(100, false); 2];
+    told.sort_by_key(|(at, arrived)| (*at, !arrived));
+    assert_eq!(told, [&arrived[..], &lost[..]].concat());
+}
+
+#[test]
+fn a_pictures_packet_left_when_quic_took_its_last_byte() {
+    let now = base();
+    let (mut sender, mut receiver) = pair(now);
+    sender
+        .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
+        .unwrap();
+    sender
+        .handle_input(now, sender::Input::Beat(1 << 20))
+        .unwrap();
+    let (streams, ..) = drain(&mut sender);
+    let bytes = &streams[&0];
+    let taken = now.after(Duration::from_millis(30));
+    let half = bytes.len() / 2;
+    for (at, taken_bytes) in [(now, half), (taken, bytes.len())] {
+        sender
+            .handle_input(at, sender::Input::Taken(0, taken_bytes))
             .unwrap();
     }
+    receiver
+        .handle_input(taken, Input::StreamData(0, bytes))
+        .unwrap();
     receiver
         .handle_input(now.after(Duration::from_millis(100)), Input::Tick)
         .unwrap();
@@ -263,14 +326,13 @@ fn what_was_sent_meets_what_arrived() {
             _ => {}
         }
     };
-    let Report::Arrivals(tracks) = &rtcp::read(&report[1..]).unwrap()[0] else {
-        panic!()
+    let reports = rtcp::read(&report[1..]).unwrap();
+    let [Report::Arrivals(report)] = reports.as_slice() else {
+        panic!("{reports:?}")
     };
-    let feedback = sender.feedback(&tracks[0]);
-    assert_eq!(
-        feedback.iter().map(|f| f.age.is_some()).collect::<Vec<_>>(),
-        [true, true, false, true]
-    );
+    let packets = sender.feedback(report).packets;
+    let last = packets.last().unwrap();
+    assert_eq!((last.kind, last.sent), (Kind::Video, taken.mono));
 }
 
 /// What a host sends right after its accept: a picture and a sound.

@@ -20,7 +20,7 @@ fn file(concept: &'static str) -> Vectors {
     describe(&mut vectors);
     vectors.format.extend([
         ("rtcp", "one or more RTCP packets, as they follow the flow id of a datagram"),
-        ("says", "what the packets that are used say, in order; times in microseconds, of sender reports since 1970, of arrivals before the report"),
+        ("says", "what the packets that are used say, in order; times in microseconds, of sender reports since 1970, of arrivals before the report; `at` of arrivals in 1/65536 s"),
     ]);
     vectors.verification =
         vec!["Read rtcp; compare with says. Packets of other types and formats say nothing."];
@@ -261,8 +261,9 @@ fn says(bytes: &[u8]) -> Result<Vec<Value>, Fault> {
                 "ssrc": ssrc, "at": at.as_micros(), "time": time, "packets": packets, "bytes": bytes,
             }}),
             Report::PictureLoss { ssrc } => json!({"picture_loss": {"ssrc": ssrc}}),
-            Report::Arrivals(tracks) => {
-                let tracks: Vec<Value> = tracks
+            Report::Arrivals(report) => {
+                let tracks: Vec<Value> = report
+                    .tracks
                     .iter()
                     .map(|track| {
                         let ages: Vec<Option<u64>> = track
@@ -273,7 +274,7 @@ fn says(bytes: &[u8]) -> Result<Vec<Value>, Fault> {
                         json!({"ssrc": track.ssrc, "begin": track.begin, "ages": ages})
                     })
                     .collect();
-                json!({"arrivals": tracks})
+                json!({"at": report.at, "arrivals": tracks})
             }
         })
         .collect())

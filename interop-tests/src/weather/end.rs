@@ -1,0 +1,475 @@
+//! A participant on a simulated wire: the protocol's media machines as a session drives
+//! them, on streams and datagrams of quinn-proto. What was heard and seen is written down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt};
+use suora_protocol::limits;
+use suora_protocol::media::jitter::{self, Jitter, Sound};
+use suora_protocol::media::playout::Playout;
+use suora_protocol::media::rate::Rate;
+use suora_protocol::media::receiver::{self, Receiver};
+use suora_protocol::media::sender::{self, Sender};
+use suora_protocol::media::{EncodedFrame, Kind};
+use suora_protocol::time::{Now, Timestamp};
+
+use super::wire::Tenant;
+
+/// Where frames come from.
+pub trait Source {
+    /// Frames that are due; `target` is of pictures, in bits a second.
+    fn due(&mut self, now: Now, target: u32, keyframe: bool) -> Vec<EncodedFrame>;
+    /// When the next is due.
+    fn next(&self) -> Option<Instant>;
+}
+
+/// A packet of sound that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// When it was captured.
+    pub captured: Timestamp,
+    /// When it arrived.
+    pub at: Timestamp,
+}
+
+/// 20 ms that were played.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub sound: Sound,
+}
+
+/// A picture that was due.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// When.
+    pub at: Timestamp,
+    /// It.
+    pub frame: EncodedFrame,
+    /// Not passed over for a later one.
+    pub show: bool,
+}
+
+/// What an end wrote down.
+#[derive(Debug, Default)]
+pub struct Diary {
+    /// Sound, as it arrived.
+    pub heard: Vec<Heard>,
+    /// Sound, as it was played.
+    pub played: Vec<Played>,
+    /// Pictures, as they were due.
+    pub shown: Vec<Shown>,
+    /// The target of our own pictures, at each change.
+    pub targets: Vec<(Timestamp, u32)>,
+    /// When each picture's stream was whole here.
+    pub whole: Vec<Timestamp>,
+}
+
+struct Outgoing {
+    stream: Option<StreamId>,
+    pending: VecDeque<Bytes>,
+    /// Bytes that QUIC took.
+    taken: usize,
+    finish: bool,
+}
+
+/// A participant.
+pub struct End {
+    sender: Sender,
+    receiver: Receiver,
+    jitter: Jitter,
+    playout: Playout,
+    rate: Rate,
+    source: Box<dyn Source>,
+    /// When sound and picture begin.
+    begin: Instant,
+    up: bool,
+    open: bool,
+    keyframe: bool,
+    outgoing: BTreeMap<u64, Outgoing>,
+    finished: BTreeMap<StreamId, u64>,
+    reading: Vec<StreamId>,
+    slot: Option<Instant>,
+    beat: Option<Instant>,
+    due: Option<Instant>,
+    report: Option<Instant>,
+    /// What it saw and heard.
+    pub diary: Diary,
+}
+
+impl End {
+    /// Participant 0 or 1, sending from `begin` on what `source` makes, at most `most` bits of
+    /// picture a second.
+    pub fn new(number: u8, begin: Now, most: u32, source: Box<dyn Source>) -> Self {
+        let ssrc = 1_000 * (u32::from(number) + 1);
+        Self {
+            sender: Sender::new(number, [ssrc, ssrc + 1]),
+            receiver: Receiver::new(number, 1 - number, ssrc + 2),
+            jitter: Jitter::new(),
+            playout: Playout::new(),
+            rate: Rate::new(most, (80_000, most)),
+            source,
+            begin: begin.mono,
+            up: false,
+            open: false,
+            keyframe: false,
+            outgoing: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            reading: Vec::new(),
+            slot: None,
+            beat: None,
+            due: None,
+            report: None,
+            diary: Diary::default(),
+        }
+    }
+
+    /// The rate control.
+    pub const fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    fn drain(&mut self, now: Now, connection: &mut Connection) {
+        loop {
+            match self.sender.poll_output() {
+                sender::Output::Datagram(bytes) => send(connection, bytes),
+                sender::Output::Open(id) => {
+                    let outgoing = Outgoing {
+                        stream: None,
+                        pending: VecDeque::new(),
+                        taken: 0,
+                        finish: false,
+                    };
+                    self.outgoing.insert(id, outgoing);
+                }
+                sender::Output::Write(id, bytes) => {
+                    self.rate.spent(bytes.len());
+                    if let Some(outgoing) = self.outgoing.get_mut(&id) {
+                        outgoing.pending.push_back(bytes);
+                    }
+                }
+                sender::Output::Finish(id) => {
+                    if let Some(outgoing) = self.outgoing.get_mut(&id) {
+                        outgoing.finish = true;
+                    }
+                }
+                sender::Output::Reset(id) => {
+                    if let Some(stream) = self.outgoing.remove(&id).and_then(|o| o.stream) {
+                        let _ = connection.send_stream(stream).reset(VarInt::from_u32(0));
+                        self.finished.remove(&stream);
+                    }
+                }
+                sender::Output::Keyframe => self.keyframe = true,
+                sender::Output::Wait(due, _) => {
+                    self.report = due;
+                    break;
+                }
+            }
+        }
+        self.flush(now, connection);
+    }
+
+    fn flush(&mut self, now: Now, connection: &mut Connection) {
+        let mut took = Vec::new();
+        for (id, outgoing) in &mut self.outgoing {
+            if outgoing.pending.is_empty() && !outgoing.finish {
+                continue;
+            }
+            let Some(stream) = outgoing
+                .stream
+                .or_else(|| connection.streams().open(Dir::Uni))
+            else {
+                break;
+            };
+            outgoing.stream = Some(stream);
+            let mut send = connection.send_stream(stream);
+            while let Some(chunk) = outgoing.pending.front_mut() {
+                match send.write(chunk) {
+                    Ok(written) => {
+                        outgoing.taken += written;
+                        took.push((*id, outgoing.taken));
+                        chunk.advance(written);
+                        if chunk.is_empty() {
+                            outgoing.pending.pop_front();
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+            if outgoing.pending.is_empty() && outgoing.finish {
+                outgoing.finish = false;
+                if send.finish().is_ok() {
+                    self.finished.insert(stream, *id);
+                }
+            }
+        }
+        for (id, bytes) in took {
+            self.give(now, sender::Input::Taken(id, bytes));
+        }
+    }
+
+    fn read(&mut self, now: Now, connection: &mut Connection) {
+        while let Some(stream) = connection.streams().accept(Dir::Uni) {
+            self.reading.push(stream);
+        }
+        while let Some(bytes) = connection.datagrams().recv() {
+            self.receive(now, receiver::Input::Datagram(&bytes));
+        }
+        let mut open = Vec::new();
+        for stream in std::mem::take(&mut self.reading) {
+            let number = stream.index();
+            let mut pieces = Vec::new();
+            let over;
+            let mut recv = connection.recv_stream(stream);
+            match recv.read(true) {
+                Ok(mut chunks) => {
+                    over = loop {
+                        match chunks.next(64 * 1_024) {
+                            Ok(Some(chunk)) => pieces.push(chunk.bytes),
+                            Ok(None) => break Some(true),
+                            Err(quinn_proto::ReadError::Blocked) => break None,
+                            Err(quinn_proto::ReadError::Reset(_)) => break Some(false),
+                        }
+                    };
+                    let _ = chunks.finalize();
+                }
+                Err(_) => over = Some(false),
+            }
+            for piece in pieces {
+                self.receive(now, receiver::Input::StreamData(number, &piece));
+            }
+            match over {
+                Some(true) => {
+                    self.diary.whole.push(now.utc);
+                    self.receive(now, receiver::Input::StreamEnd(number));
+                }
+                Some(false) => self.receive(now, receiver::Input::StreamReset(number)),
+                None => open.push(stream),
+            }
+        }
+        self.reading = open;
+    }
+
+    fn receive(&mut self, now: Now, input: receiver::Input<'_>) {
+        // a rule that our own sender breaks is a defect of the machines
+        if let Err(fault) = self.receiver.handle_input(now, input) {
+            panic!("{fault}");
+        }
+    }
+
+    fn given(&mut self, now: Now, connection: &mut Connection) {
+        loop {
+            match self.receiver.poll_output() {
+                receiver::Output::Audio(packet) => {
+                    self.diary.heard.push(Heard {
+                        captured: packet.captured,
+                        at: now.utc,
+                    });
+                    self.jitter.push(now, packet);
+                }
+                receiver::Output::Frame(frame) => self.playout.push(now, frame),
+                receiver::Output::Datagram(bytes) => send(connection, bytes),
+                receiver::Output::Keyframe => self.keyframe = true,
+                receiver::Output::Arrivals(report) => {
+                    let feedback = self.sender.feedback(&report);
+                    self.rate.report(now, &feedback);
+                    let target = self.rate.target();
+                    if self.diary.targets.last().map(|last| last.1) != Some(target) {
+                        self.diary.targets.push((now.utc, target));
+                    }
+                }
+                receiver::Output::Wait(due, _) => {
+                    self.due = due;
+                    break;
+                }
+            }
+        }
+        while let Some(mut slot) = self.slot.filter(|slot| *slot <= now.mono) {
+            let sound = self.jitter.pull(now);
+            if let Sound::Packet { captured, .. } = &sound {
+                self.playout.voice(now, *captured);
+            }
+            self.diary.played.push(Played { at: now.utc, sound });
+            slot += jitter::FRAME;
+            self.slot = Some(slot);
+        }
+        while let Some(due) = self.playout.pull(now) {
+            self.diary.shown.push(Shown {
+                at: now.utc,
+                frame: due.frame,
+                show: due.show,
+            });
+        }
+    }
+
+    fn give(&mut self, now: Now, input: sender::Input) {
+        if let Err(fault) = self.sender.handle_input(now, input) {
+            panic!("{fault}");
+        }
+    }
+}
+
+fn send(connection: &mut Connection, bytes: Bytes) {
+    // the oldest give way where the buffer is full
+    let _ = connection.datagrams().send(bytes, true);
+}
+
+impl Tenant for End {
+    fn event(&mut self, now: Now, _: &mut Connection, event: Event) {
+        match event {
+            Event::Connected => self.up = true,
+            Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. }) => {
+                if let Some(number) = self.finished.remove(&id) {
+                    self.outgoing.remove(&number);
+                    self.give(now, sender::Input::Acked(number));
+                }
+            }
+            Event::ConnectionLost { reason } => panic!("{reason}"),
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, now: Now, connection: &mut Connection) {
+        if !self.open {
+            if now.mono < self.begin {
+                return;
+            }
+            assert!(self.up, "no connection when the weather began");
+            self.open = true;
+            self.slot = Some(now.mono);
+            self.receive(now, receiver::Input::Accepted);
+            self.give(now, sender::Input::Open);
+            self.drain(now, connection);
+        }
+        self.read(now, connection);
+        if self.due.is_some_and(|due| due <= now.mono) {
+            self.receive(now, receiver::Input::Tick);
+        }
+        self.given(now, connection);
+        let keyframe = std::mem::take(&mut self.keyframe);
+        let frames = self.source.due(now, self.rate.target(), keyframe);
+        self.keyframe |= keyframe && !frames.iter().any(|frame| frame.kind == Kind::Video);
+        let beat = self.beat.is_none_or(|beat| now.mono >= beat + limits::BEAT);
+        let any = !frames.is_empty();
+        for frame in frames {
+            self.give(now, sender::Input::Frame(frame));
+        }
+        if any
+            || (beat && self.sender.backlog() > 0)
+            || self.report.is_some_and(|at| at <= now.mono)
+        {
+            self.beat = Some(now.mono);
+            let budget = self.rate.beat(now);
+            self.give(now, sender::Input::Beat(budget));
+        }
+        self.drain(now, connection);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if !self.open {
+            return Some(self.begin);
+        }
+        let beat = self.beat.filter(|_| self.sender.backlog() > 0);
+        let beat = beat.map(|beat| beat + limits::BEAT);
+        [
+            self.source.next(),
+            self.slot,
+            self.playout.deadline(),
+            self.due,
+            self.report,
+            beat,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+/// Sizes as an encoder's: sound of 80 bytes, pictures about the target, keyframes larger.
+pub struct Model {
+    start: Instant,
+    pictures: u32,
+    sounds: u32,
+    fps: u32,
+    /// Bytes of a keyframe; of each picture, where the target does not say.
+    pub keyframe: usize,
+    /// Pictures of this size instead of the target's.
+    pub fixed: Option<usize>,
+    /// Whether there are pictures at all.
+    pub video: bool,
+}
+
+impl Model {
+    /// So many pictures a second from `start` on.
+    pub fn new(start: Now, fps: u32) -> Self {
+        Self {
+            start: start.mono,
+            pictures: 0,
+            sounds: 0,
+            fps,
+            keyframe: 10_000,
+            fixed: None,
+            video: true,
+        }
+    }
+
+    fn at(&self, count: u32, rate: u32) -> Instant {
+        self.start + Duration::from_micros(u64::from(count) * 1_000_000 / u64::from(rate))
+    }
+}
+
+fn frame(kind: Kind, captured: Timestamp, data: Vec<u8>, keyframe: bool) -> EncodedFrame {
+    EncodedFrame {
+        kind,
+        captured,
+        data: data.into(),
+        keyframe,
+        width: 640,
+        height: 360,
+        duration: jitter::FRAME,
+    }
+}
+
+impl Source for Model {
+    fn due(&mut self, now: Now, target: u32, keyframe: bool) -> Vec<EncodedFrame> {
+        let mut frames = Vec::new();
+        while self.at(self.sounds, 50) <= now.mono {
+            // TOC: SILK wideband, 20 ms, mono
+            let mut packet = vec![0xaa; 80];
+            packet[0] = 0x48;
+            let late = now.mono - self.at(self.sounds, 50);
+            frames.push(frame(Kind::Audio, now.utc - late, packet, true));
+            self.sounds += 1;
+        }
+        while self.at(self.pictures, self.fps) <= now.mono {
+            let late = now.mono - self.at(self.pictures, self.fps);
+            let key = keyframe || self.pictures == 0;
+            // some are twice as large as others
+            let share = 0.67 + 0.67 * f64::from(self.pictures * 7 % 11) / 10.0;
+            let size = f64::from(target) / 8.0 / f64::from(self.fps) * share;
+            let size = match (key, self.fixed) {
+                (true, _) => self.keyframe,
+                (false, Some(size)) => size,
+                (false, None) => size as usize,
+            };
+            let mut unit = vec![0xaa; size.max(64)];
+            unit[..5].copy_from_slice(&[0, 0, 0, 1, if key { 0x65 } else { 0x41 }]);
+            if self.video {
+                frames.push(frame(Kind::Video, now.utc - late, unit, key));
+            }
+            self.pictures += 1;
+        }
+        frames
+    }
+
+    fn next(&self) -> Option<Instant> {
+        Some(
+            self.at(self.sounds, 50)
+                .min(self.at(self.pictures, self.fps)),
+        )
+    }
+}
