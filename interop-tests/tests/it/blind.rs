@@ -132,19 +132,19 @@ async fn a_node_that_leaks_is_caught() {
         ..Plan::default()
     };
     let mut rig = Rig::start(program(), plan).await.unwrap();
-    rig.citizen.stage("warm", STEP).await.unwrap();
-    // the one who leaks counts the sound that it sent, unless a picture went first …
-    let sent = watch(&mut rig.citizen, 3).await.unwrap_err();
-    // … at which the other closes, or at a datagram; it sent nothing itself
-    let closed = watch(&mut rig.officer, 3).await.unwrap_err();
+    // The host closes at the first piece, and the citizen is matched again, and leaks again. Who
+    // tells of it first differs: the sound that left there, or the picture that was offered here.
+    let tells = |name: &'static str| {
+        move |view: &Value| view["view"] == "stats" && silent(name, view).is_err()
+    };
+    let (name, view) = tokio::select! {
+        view = rig.citizen.until("a leak", STEP, tells("citizen")) => ("citizen", view.unwrap()),
+        view = rig.officer.until("a leak", STEP, tells("officer")) => ("officer", view.unwrap()),
+    };
+    let leak = silent(name, &view).unwrap_err();
     let (sound, picture) = (
-        sent.starts_with("citizen sent ") && sent.ends_with(" DATAGRAM frames"),
-        closed.starts_with("officer was offered ") && !closed.contains(';'),
+        leak.starts_with("citizen sent ") && leak.ends_with(" DATAGRAM frames"),
+        leak.starts_with("officer was offered ") && !leak.contains(';'),
     );
-    assert!(sound || picture, "{sent} | {closed}");
-    assert!(sound || sent == "citizen: the session ended", "{sent}");
-    assert!(
-        picture || closed == "officer: the session ended",
-        "{closed}"
-    );
+    assert!(sound || picture, "{leak}");
 }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -99,10 +100,15 @@ fn file_fault(path: &Path) -> impl FnOnce(std::io::Error) -> Fault + '_ {
 
 /// A port of loopback that is free for UDP and TCP now.
 fn free_port() -> Result<u16, Fault> {
-    for _ in 0..64 {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| internal(&error))?;
-        let port = tcp.local_addr().map_err(|error| internal(&error))?.port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    // below the ports that the system gives to whoever asks for any: between now and the
+    // relay's start nobody is given it
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() * 64 % 20_000).unwrap_or(0);
+    for _ in 0..1_000 {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin);
+        let port = 12_000 + next % 20_000;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return Ok(port);
         }
     }

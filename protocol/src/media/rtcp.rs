@@ -310,7 +310,7 @@ mod tests {
             // no report is made of less than its own bytes
             prop_assert!(reports.len() * 12 <= bytes.len());
             for report in reports {
-                if let Report::Arrivals(tracks) = report {
+                if let Report::Arrivals(ArrivalReport { tracks, .. }) = report {
                     prop_assert!(tracks.len() * 8 <= bytes.len());
                     prop_assert!(tracks.iter().all(|track| track.ages.len() <= REPORT_PACKETS_MAX));
                 }

@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,15 @@ pub(crate) fn now() -> Timestamp {
 
 /// A port that is free for UDP and TCP.
 fn free_port() -> u16 {
+    // below the ports that the system gives to whoever asks for any: between now and the
+    // relay's start nobody is given it
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() * 64 % 20_000).unwrap_or(0);
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin);
+        let port = 12_000 + next % 20_000;
+        let address = ("127.0.0.1", port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return port;
         }
     }
