@@ -170,6 +170,8 @@ struct Task {
     peer_streams: u64,
     peer_pictures: u64,
     open: bool,
+    /// When the talk was over, before the goodbyes.
+    left: Option<Timestamp>,
     alive: Alive,
 }
 
@@ -211,6 +213,7 @@ impl Task {
             peer_streams: 0,
             peer_pictures: 0,
             open: false,
+            left: None,
             alive: Alive::new(now.mono),
             connection,
             parts,
@@ -238,7 +241,10 @@ impl Task {
             let now = self.now();
             self.uplink.open(now);
         }
-        let ending = match self.serve(commands, &mut control).await {
+        let served = self.serve(commands, &mut control).await;
+        let now = self.now();
+        self.left.get_or_insert(now.utc);
+        let ending = match served {
             Ok(fault) => {
                 // what was said last, goodbye among it, arrives before the close
                 control.finish(GOODBYE).await;
@@ -246,8 +252,6 @@ impl Task {
             }
             Err(fault) => fault,
         };
-        let now = self.now();
-        self.figures.ended(now.utc);
         self.connection
             .close(VarInt::from_u32(ending.code.close()), b"");
         let decoders = std::mem::take(&mut self.decoders);
@@ -259,7 +263,9 @@ impl Task {
         while let Some(event) = self.played.take() {
             self.took(event).await;
         }
+        // goodbyes are no part of the talk, and no freeze
         let now = self.now();
+        self.figures.ended(self.left.unwrap_or(now.utc));
         self.stats(now, &control).await;
         ending
     }
@@ -294,8 +300,10 @@ impl Task {
                 heard = control.recv() => match heard {
                     Some(Heard::Message { body, at }) => self.tell(SessionEvent::Control { body, at }).await,
                     Some(Heard::Broken(fault)) => return Err(fault),
-                    // the stream ended: the close of the connection says why
-                    None => return Err(gone(&self.connection.closed().await)),
+                    None => {
+                        self.left = Some(now.utc);
+                        return Err(said_last(&self.connection).await);
+                    }
                 },
                 // 3. the connection's end
                 error = self.connection.closed() => return Err(gone(&error)),
@@ -449,6 +457,16 @@ impl Task {
             second,
         };
         self.tell(SessionEvent::Stats(Box::new(stats))).await;
+    }
+}
+
+/// The other end's stream ended: the close of the connection, which follows, says why. An end
+/// that only falls silent and stays is held to the time of a goodbye.
+pub async fn said_last(connection: &Connection) -> Fault {
+    match tokio::time::timeout(2 * GOODBYE, connection.closed()).await {
+        Ok(error) => gone(&error),
+        Err(_) => Fault::new(Code::ProtocolViolation)
+            .with("the other end's text ended, and no close came"),
     }
 }
 

@@ -9,6 +9,7 @@ use suora_node::clock::Clock;
 use suora_node::endpoint::{Connected, Endpoint, Listen};
 use suora_node::engine::ports::{Dial, Expected, SessionEvent};
 use suora_node::report::Security;
+use suora_node::session::said_last;
 use suora_protocol::documents::{Dcid, SessionId};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
@@ -196,4 +197,21 @@ async fn a_close_carries_the_number_of_its_code() {
         suora_node::endpoint::handshake_fault(&error).code,
         Code::OfferExpired
     );
+}
+
+// covers: SUORA-SES-007
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_whose_text_ended_and_who_never_closes_is_left() {
+    let (host, guest) = (endpoint(Faults::default()), endpoint(Faults::default()));
+    let (at_host, at_guest) = meet(&host, &guest, &dial(&host), true).await;
+    let (at_host, at_guest) = (at_host.unwrap(), at_guest.unwrap());
+    let wait = Duration::from_secs(20);
+    // nobody closes: the guest stays, kept alive
+    let left = tokio::time::timeout(wait, said_last(&at_host.connection));
+    let code = left.await.unwrap().code;
+    assert_eq!(code, Code::ProtocolViolation);
+    // who closes says why
+    at_guest.connection.close(Code::Ended.close().into(), b"");
+    let left = tokio::time::timeout(wait, said_last(&at_host.connection));
+    assert_eq!(left.await.unwrap().code, Code::Ended);
 }
