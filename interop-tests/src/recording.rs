@@ -10,7 +10,8 @@ use suora_node::capture::{file, mp4, pattern};
 use suora_node::decode::h264::Decoder;
 use suora_protocol::fault::Fault;
 
-/// Most that flash and beep may lie apart, in milliseconds.
+/// Most that flash and beep may lie apart, in milliseconds, at the median: a busy machine may
+/// stutter once.
 const SKEW_MAX: f64 = 80.0;
 /// Most that they may lie apart from what the report says, in milliseconds: one picture and
 /// what the voice's codec lags.
@@ -253,15 +254,10 @@ fn skew(
     }
     let mut sorted = summary.skews_ms.clone();
     sorted.sort_by(f64::total_cmp);
-    if let Some(worst) = sorted
-        .iter()
-        .copied()
-        .max_by(|a, b| a.abs().total_cmp(&b.abs()))
-        && worst.abs() > SKEW_MAX
-    {
-        problems.push(format!("flash and beep lie {worst:.0} ms apart"));
-    }
     if let Some(median) = sorted.get(sorted.len() / 2) {
+        if median.abs() > SKEW_MAX {
+            problems.push(format!("flash and beep lie {median:.0} ms apart"));
+        }
         match reported {
             None => problems.push("the report says no skew of sound and picture".into()),
             Some(reported) if (median.abs() - reported.abs()).abs() > REPORT_SKEW_MAX => {
