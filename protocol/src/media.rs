@@ -3,7 +3,8 @@
 //! around them. A [`sender::Sender`] makes packets of frames, a
 //! [`receiver::Receiver`] frames of packets; [`jitter::Jitter`] and
 //! [`playout::Playout`] decide when a person hears and sees them, [`rate::Rate`] how
-//! much may leave. All are pure and depend on nothing else of the protocol.
+//! much may leave. [`outgoing::Outgoing`] is all of sending over any QUIC. All are pure
+//! and depend on nothing else of the protocol.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,6 +16,7 @@ pub mod flow;
 pub mod h264;
 pub mod jitter;
 pub mod opus;
+pub mod outgoing;
 pub mod playout;
 pub mod rate;
 pub mod receiver;

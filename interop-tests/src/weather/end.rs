@@ -1,13 +1,14 @@
 //! A participant on a simulated wire: the protocol's media machines as a session drives
 //! them, on streams and datagrams of quinn-proto. What was heard and seen is written down.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
-use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt};
-use suora_protocol::limits;
+use bytes::Bytes;
+use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt, WriteError};
+use suora_protocol::fault::Fault;
 use suora_protocol::media::jitter::{self, Jitter, Sound};
+use suora_protocol::media::outgoing::{Gone, Outgoing, Quic};
 use suora_protocol::media::playout::Playout;
 use suora_protocol::media::rate::Rate;
 use suora_protocol::media::receiver::{self, Receiver};
@@ -69,34 +70,65 @@ pub struct Diary {
     pub whole: Vec<Timestamp>,
 }
 
-struct Outgoing {
-    stream: Option<StreamId>,
-    pending: VecDeque<Bytes>,
-    /// Bytes that QUIC took.
-    taken: usize,
-    finish: bool,
+/// A connection as sending sees it.
+struct Wire<'a> {
+    connection: &'a mut Connection,
+    /// Streams that the other end will have whole, and their numbers.
+    finished: &'a mut BTreeMap<StreamId, u64>,
+}
+
+impl Quic for Wire<'_> {
+    type Stream = StreamId;
+
+    fn datagram(&mut self, bytes: Bytes) {
+        // the oldest give way where the buffer is full
+        let _ = self.connection.datagrams().send(bytes, true);
+    }
+
+    fn open(&mut self) -> Result<Option<StreamId>, Gone> {
+        Ok(self.connection.streams().open(Dir::Uni))
+    }
+
+    fn write(&mut self, stream: &mut StreamId, bytes: &[u8]) -> Result<usize, Gone> {
+        match self.connection.send_stream(*stream).write(bytes) {
+            Ok(written) => Ok(written),
+            Err(WriteError::Blocked) => Ok(0),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    fn finish(&mut self, number: u64, stream: &mut StreamId) {
+        if self.connection.send_stream(*stream).finish().is_ok() {
+            self.finished.insert(*stream, number);
+        }
+    }
+
+    fn reset(&mut self, stream: StreamId) {
+        // one that is whole and acknowledged cannot be reset, and need not be
+        let _ = self
+            .connection
+            .send_stream(stream)
+            .reset(VarInt::from_u32(0));
+        self.finished.remove(&stream);
+    }
 }
 
 /// A participant.
 pub struct End {
-    sender: Sender,
+    outgoing: Outgoing<StreamId>,
     receiver: Receiver,
     jitter: Jitter,
     playout: Playout,
-    rate: Rate,
     source: Box<dyn Source>,
     /// When sound and picture begin.
     begin: Instant,
     up: bool,
     open: bool,
     keyframe: bool,
-    outgoing: BTreeMap<u64, Outgoing>,
     finished: BTreeMap<StreamId, u64>,
     reading: Vec<StreamId>,
     slot: Option<Instant>,
-    beat: Option<Instant>,
     due: Option<Instant>,
-    report: Option<Instant>,
     /// What it saw and heard.
     pub diary: Diary,
 }
@@ -107,108 +139,48 @@ impl End {
     pub fn new(number: u8, begin: Now, most: u32, source: Box<dyn Source>) -> Self {
         let ssrc = 1_000 * (u32::from(number) + 1);
         Self {
-            sender: Sender::new(number, [ssrc, ssrc + 1]),
+            outgoing: Outgoing::new(
+                Sender::new(number, [ssrc, ssrc + 1]),
+                Rate::new(most, (80_000, most)),
+            ),
             receiver: Receiver::new(number, 1 - number, ssrc + 2),
             jitter: Jitter::new(),
             playout: Playout::new(),
-            rate: Rate::new(most, (80_000, most)),
             source,
             begin: begin.mono,
             up: false,
             open: false,
             keyframe: false,
-            outgoing: BTreeMap::new(),
             finished: BTreeMap::new(),
             reading: Vec::new(),
             slot: None,
-            beat: None,
             due: None,
-            report: None,
             diary: Diary::default(),
         }
     }
 
     /// The rate control.
     pub const fn rate(&self) -> &Rate {
-        &self.rate
+        self.outgoing.rate()
     }
 
-    fn drain(&mut self, now: Now, connection: &mut Connection) {
-        loop {
-            match self.sender.poll_output() {
-                sender::Output::Datagram(bytes) => send(connection, bytes),
-                sender::Output::Open(id) => {
-                    let outgoing = Outgoing {
-                        stream: None,
-                        pending: VecDeque::new(),
-                        taken: 0,
-                        finish: false,
-                    };
-                    self.outgoing.insert(id, outgoing);
-                }
-                sender::Output::Write(id, bytes) => {
-                    self.rate.spent(bytes.len());
-                    if let Some(outgoing) = self.outgoing.get_mut(&id) {
-                        outgoing.pending.push_back(bytes);
-                    }
-                }
-                sender::Output::Finish(id) => {
-                    if let Some(outgoing) = self.outgoing.get_mut(&id) {
-                        outgoing.finish = true;
-                    }
-                }
-                sender::Output::Reset(id) => {
-                    if let Some(stream) = self.outgoing.remove(&id).and_then(|o| o.stream) {
-                        let _ = connection.send_stream(stream).reset(VarInt::from_u32(0));
-                        self.finished.remove(&stream);
-                    }
-                }
-                sender::Output::Keyframe => self.keyframe = true,
-                sender::Output::Wait(due, _) => {
-                    self.report = due;
-                    break;
-                }
-            }
-        }
-        self.flush(now, connection);
+    fn give(&mut self, now: Now, connection: &mut Connection, input: sender::Input) {
+        let mut wire = Wire {
+            connection,
+            finished: &mut self.finished,
+        };
+        let result = self.outgoing.handle_input(now, &mut wire, input);
+        self.steer(now, result);
     }
 
-    fn flush(&mut self, now: Now, connection: &mut Connection) {
-        let mut took = Vec::new();
-        for (id, outgoing) in &mut self.outgoing {
-            if outgoing.pending.is_empty() && !outgoing.finish {
-                continue;
-            }
-            let Some(stream) = outgoing
-                .stream
-                .or_else(|| connection.streams().open(Dir::Uni))
-            else {
-                break;
-            };
-            outgoing.stream = Some(stream);
-            let mut send = connection.send_stream(stream);
-            while let Some(chunk) = outgoing.pending.front_mut() {
-                match send.write(chunk) {
-                    Ok(written) => {
-                        outgoing.taken += written;
-                        took.push((*id, outgoing.taken));
-                        chunk.advance(written);
-                        if chunk.is_empty() {
-                            outgoing.pending.pop_front();
-                        }
-                    }
-                    Err(_) => break,
-                }
-            }
-            if outgoing.pending.is_empty() && outgoing.finish {
-                outgoing.finish = false;
-                if send.finish().is_ok() {
-                    self.finished.insert(stream, *id);
-                }
-            }
+    fn steer(&mut self, now: Now, result: Result<(), Fault>) {
+        if let Err(fault) = result {
+            panic!("{fault}");
         }
-        for (id, bytes) in took {
-            self.give(now, sender::Input::Taken(id, bytes));
+        self.keyframe |= self.outgoing.take_keyframe();
+        let target = self.outgoing.rate().target();
+        if self.diary.targets.last().map(|last| last.1) != Some(target) {
+            self.diary.targets.push((now.utc, target));
         }
     }
 
@@ -272,15 +244,13 @@ impl End {
                     self.jitter.push(now, packet);
                 }
                 receiver::Output::Frame(frame) => self.playout.push(now, frame),
-                receiver::Output::Datagram(bytes) => send(connection, bytes),
+                receiver::Output::Datagram(bytes) => {
+                    let _ = connection.datagrams().send(bytes, true);
+                }
                 receiver::Output::Keyframe => self.keyframe = true,
                 receiver::Output::Arrivals(report) => {
-                    let feedback = self.sender.feedback(&report);
-                    self.rate.report(now, &feedback);
-                    let target = self.rate.target();
-                    if self.diary.targets.last().map(|last| last.1) != Some(target) {
-                        self.diary.targets.push((now.utc, target));
-                    }
+                    self.outgoing.arrivals(now, &report);
+                    self.steer(now, Ok(()));
                 }
                 receiver::Output::Wait(due, _) => {
                     self.due = due;
@@ -305,27 +275,20 @@ impl End {
             });
         }
     }
-
-    fn give(&mut self, now: Now, input: sender::Input) {
-        if let Err(fault) = self.sender.handle_input(now, input) {
-            panic!("{fault}");
-        }
-    }
-}
-
-fn send(connection: &mut Connection, bytes: Bytes) {
-    // the oldest give way where the buffer is full
-    let _ = connection.datagrams().send(bytes, true);
 }
 
 impl Tenant for End {
-    fn event(&mut self, now: Now, _: &mut Connection, event: Event) {
+    fn event(&mut self, now: Now, connection: &mut Connection, event: Event) {
         match event {
             Event::Connected => self.up = true,
             Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. }) => {
                 if let Some(number) = self.finished.remove(&id) {
-                    self.outgoing.remove(&number);
-                    self.give(now, sender::Input::Acked(number));
+                    let mut wire = Wire {
+                        connection,
+                        finished: &mut self.finished,
+                    };
+                    let result = self.outgoing.acked(now, &mut wire, number);
+                    self.steer(now, result);
                 }
             }
             Event::ConnectionLost { reason } => panic!("{reason}"),
@@ -342,8 +305,7 @@ impl Tenant for End {
             self.open = true;
             self.slot = Some(now.mono);
             self.receive(now, receiver::Input::Accepted);
-            self.give(now, sender::Input::Open);
-            self.drain(now, connection);
+            self.give(now, connection, sender::Input::Open);
         }
         self.read(now, connection);
         if self.due.is_some_and(|due| due <= now.mono) {
@@ -351,37 +313,30 @@ impl Tenant for End {
         }
         self.given(now, connection);
         let keyframe = std::mem::take(&mut self.keyframe);
-        let frames = self.source.due(now, self.rate.target(), keyframe);
+        let target = self.outgoing.rate().target();
+        let frames = self.source.due(now, target, keyframe);
         self.keyframe |= keyframe && !frames.iter().any(|frame| frame.kind == Kind::Video);
-        let beat = self.beat.is_none_or(|beat| now.mono >= beat + limits::BEAT);
-        let any = !frames.is_empty();
         for frame in frames {
-            self.give(now, sender::Input::Frame(frame));
+            self.give(now, connection, sender::Input::Frame(frame));
         }
-        if any
-            || (beat && self.sender.backlog() > 0)
-            || self.report.is_some_and(|at| at <= now.mono)
-        {
-            self.beat = Some(now.mono);
-            let budget = self.rate.beat(now);
-            self.give(now, sender::Input::Beat(budget));
-        }
-        self.drain(now, connection);
+        let mut wire = Wire {
+            connection,
+            finished: &mut self.finished,
+        };
+        let result = self.outgoing.tick(now, &mut wire);
+        self.steer(now, result);
     }
 
     fn deadline(&self) -> Option<Instant> {
         if !self.open {
             return Some(self.begin);
         }
-        let beat = self.beat.filter(|_| self.sender.backlog() > 0);
-        let beat = beat.map(|beat| beat + limits::BEAT);
         [
             self.source.next(),
             self.slot,
             self.playout.deadline(),
             self.due,
-            self.report,
-            beat,
+            self.outgoing.deadline(),
         ]
         .into_iter()
         .flatten()

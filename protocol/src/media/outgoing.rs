@@ -1,0 +1,241 @@
+//! All of a participant's sending: the [`Sender`], its [`Rate`], and the streams that carry
+//! pictures over any QUIC ([`Quic`]). Nothing here waits: what QUIC does not take now is
+//! offered again at the next beat. It has no outputs to poll, because what QUIC took of one
+//! write decides on the next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+
+use super::rate::Rate;
+use super::rtcp::ArrivalReport;
+use super::sender::{Input, Output, Sender, Sent};
+use crate::fault::Fault;
+use crate::limits::BEAT;
+use crate::time::Now;
+
+/// A stream or connection that takes nothing any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
+
+/// What sending needs of a QUIC connection. Nothing of it waits.
+pub trait Quic {
+    /// A unidirectional stream.
+    type Stream;
+    /// Sends a datagram; where the buffer is full the oldest gives way.
+    fn datagram(&mut self, bytes: Bytes);
+    /// Opens a stream; `None`: the other end grants none now.
+    fn open(&mut self) -> Result<Option<Self::Stream>, Gone>;
+    /// Writes what there is room for: so many bytes.
+    fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> Result<usize, Gone>;
+    /// Ends a stream. Once the other end has all of it, [`Outgoing::acked`] is to be called
+    /// with its number.
+    fn finish(&mut self, number: u64, stream: &mut Self::Stream);
+    /// Takes back what is not acknowledged of a stream.
+    fn reset(&mut self, stream: Self::Stream);
+}
+
+/// A stream of one picture.
+#[derive(Debug)]
+struct Stream<S> {
+    /// `None`: the other end grants no stream yet.
+    stream: Option<S>,
+    pending: VecDeque<Bytes>,
+    /// Bytes that QUIC took.
+    taken: usize,
+    finish: bool,
+}
+
+/// A participant's sending; `S` is QUIC's stream.
+#[derive(Debug)]
+pub struct Outgoing<S> {
+    sender: Sender,
+    rate: Rate,
+    streams: BTreeMap<u64, Stream<S>>,
+    open: bool,
+    keyframe: bool,
+    beat: Option<Instant>,
+    report: Option<Instant>,
+}
+
+impl<S> Outgoing<S> {
+    /// With the gate closed.
+    pub fn new(sender: Sender, rate: Rate) -> Self {
+        Self {
+            sender,
+            rate,
+            streams: BTreeMap::new(),
+            open: false,
+            keyframe: false,
+            beat: None,
+            report: None,
+        }
+    }
+
+    /// The rate control.
+    pub const fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    /// What left so far.
+    pub const fn sent(&self) -> Sent {
+        self.sender.sent()
+    }
+
+    /// Whether a keyframe was asked for since this was last called.
+    pub const fn take_keyframe(&mut self) -> bool {
+        std::mem::replace(&mut self.keyframe, false)
+    }
+
+    /// Takes an input; beats are its own. A frame that cannot be packetised is a defect of
+    /// its encoder: it is dropped, the session goes on.
+    pub fn handle_input(
+        &mut self,
+        now: Now,
+        quic: &mut impl Quic<Stream = S>,
+        input: Input,
+    ) -> Result<(), Fault> {
+        let frame = matches!(input, Input::Frame(_));
+        self.open |= matches!(input, Input::Open);
+        let mut result = self.sender.handle_input(now, input);
+        if frame && self.open {
+            result = result.and(self.beat(now));
+        }
+        self.drain(now, quic);
+        result
+    }
+
+    /// What the other end received.
+    pub fn arrivals(&mut self, now: Now, report: &ArrivalReport) {
+        let feedback = self.sender.feedback(report);
+        self.rate.report(now, &feedback);
+    }
+
+    /// The other end has all of this stream.
+    pub fn acked(
+        &mut self,
+        now: Now,
+        quic: &mut impl Quic<Stream = S>,
+        number: u64,
+    ) -> Result<(), Fault> {
+        self.streams.remove(&number);
+        self.handle_input(now, quic, Input::Acked(number))
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Now, quic: &mut impl Quic<Stream = S>) -> Result<(), Fault> {
+        if !self.open || self.deadline().is_none_or(|due| due > now.mono) {
+            return Ok(());
+        }
+        let result = self.beat(now);
+        self.drain(now, quic);
+        result
+    }
+
+    /// When to come again.
+    pub fn deadline(&self) -> Option<Instant> {
+        let waits = self.sender.backlog() > 0
+            || self
+                .streams
+                .values()
+                .any(|stream| !stream.pending.is_empty());
+        let beat = self.beat.filter(|_| waits).map(|beat| beat + BEAT);
+        [beat, self.report].into_iter().flatten().min()
+    }
+
+    fn beat(&mut self, now: Now) -> Result<(), Fault> {
+        self.beat = Some(now.mono);
+        let budget = self.rate.beat(now);
+        self.sender.handle_input(now, Input::Beat(budget))
+    }
+
+    fn drain(&mut self, now: Now, quic: &mut impl Quic<Stream = S>) {
+        loop {
+            match self.sender.poll_output() {
+                Output::Datagram(bytes) => quic.datagram(bytes),
+                Output::Open(number) => {
+                    let stream = Stream {
+                        stream: None,
+                        pending: VecDeque::new(),
+                        taken: 0,
+                        finish: false,
+                    };
+                    self.streams.insert(number, stream);
+                }
+                Output::Write(number, bytes) => {
+                    self.rate.spent(bytes.len());
+                    if let Some(stream) = self.streams.get_mut(&number) {
+                        stream.pending.push_back(bytes);
+                    }
+                }
+                Output::Finish(number) => {
+                    if let Some(stream) = self.streams.get_mut(&number) {
+                        stream.finish = true;
+                    }
+                }
+                Output::Reset(number) => {
+                    if let Some(stream) = self.streams.remove(&number).and_then(|s| s.stream) {
+                        quic.reset(stream);
+                    }
+                }
+                Output::Keyframe => self.keyframe = true,
+                Output::Wait(due, _) => {
+                    self.report = due;
+                    break;
+                }
+            }
+        }
+        self.flush(now, quic);
+    }
+
+    /// Hands QUIC what it takes now, oldest picture first.
+    fn flush(&mut self, now: Now, quic: &mut impl Quic<Stream = S>) {
+        let mut took = Vec::new();
+        let mut gone = Vec::new();
+        for (number, outgoing) in &mut self.streams {
+            if outgoing.pending.is_empty() && !outgoing.finish {
+                continue;
+            }
+            if outgoing.stream.is_none() {
+                match quic.open() {
+                    Ok(Some(stream)) => outgoing.stream = Some(stream),
+                    Ok(None) => break,
+                    Err(Gone) => gone.push(*number),
+                }
+            }
+            let Some(stream) = &mut outgoing.stream else {
+                continue;
+            };
+            while let Some(chunk) = outgoing.pending.front_mut() {
+                match quic.write(stream, chunk) {
+                    Ok(0) => break,
+                    Ok(written) => {
+                        outgoing.taken += written;
+                        chunk.advance(written);
+                        if chunk.is_empty() {
+                            outgoing.pending.pop_front();
+                        }
+                    }
+                    Err(Gone) => {
+                        gone.push(*number);
+                        outgoing.pending.clear();
+                        outgoing.finish = false;
+                    }
+                }
+            }
+            took.push((*number, outgoing.taken));
+            if outgoing.pending.is_empty() && outgoing.finish {
+                outgoing.finish = false;
+                quic.finish(*number, stream);
+            }
+        }
+        for number in gone {
+            self.streams.remove(&number);
+        }
+        for (number, bytes) in took {
+            // only notes when packets left
+            let _ = self.sender.handle_input(now, Input::Taken(number, bytes));
+        }
+    }
+}
