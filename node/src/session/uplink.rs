@@ -69,7 +69,6 @@ pub struct Uplink {
     wire: Wire,
     outgoing: Outgoing<SendStream>,
     encoder: Arc<Control>,
-    opened: bool,
     size: Option<(u32, u32)>,
 }
 
@@ -92,17 +91,13 @@ impl Uplink {
             },
             outgoing: Outgoing::new(Sender::new(participant, ssrcs), rate),
             encoder,
-            opened: false,
             size: None,
         }
     }
 
     /// The gate opens.
     pub fn open(&mut self, now: Now) {
-        if !self.opened {
-            self.opened = true;
-            self.input(now, Input::Open);
-        }
+        self.input(now, Input::Open);
     }
 
     /// What the person wants to send.

@@ -88,7 +88,7 @@ impl<S> Outgoing<S> {
         std::mem::replace(&mut self.keyframe, false)
     }
 
-    /// Takes an input; beats are its own. A frame that cannot be packetised is a defect of
+    /// Takes an input; beats are its own, and the gate opens once. A frame that cannot be packetised is a defect of
     /// its encoder: it is dropped, the session goes on.
     pub fn handle_input(
         &mut self,
@@ -97,7 +97,9 @@ impl<S> Outgoing<S> {
         input: Input,
     ) -> Result<(), Fault> {
         let frame = matches!(input, Input::Frame(_));
-        self.open |= matches!(input, Input::Open);
+        if matches!(input, Input::Open) && std::mem::replace(&mut self.open, true) {
+            return Ok(());
+        }
         let mut result = self.sender.handle_input(now, input);
         if frame && self.open {
             result = result.and(self.beat(now));
