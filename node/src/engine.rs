@@ -479,7 +479,7 @@ impl Engine {
 
     /// Ends because our own proof was refused, by the relay or by the other end.
     fn refused(&mut self, now: Now, fault: Fault) {
-        self.show_refused(&fault);
+        self.show(&fault, true);
         self.give_up(now, &fault);
     }
 
@@ -500,19 +500,15 @@ impl Engine {
     }
 
     fn show_fault(&mut self, fault: &Fault) {
-        self.out.push_back(Output::View(View::Fault {
-            code: fault.code,
-            detail: fault.detail.clone(),
-            own: false,
-        }));
+        self.show(fault, false);
     }
 
-    /// Our own proof was refused.
-    fn show_refused(&mut self, fault: &Fault) {
+    /// `own`: it is our own proof that was refused.
+    fn show(&mut self, fault: &Fault, own: bool) {
         self.out.push_back(Output::View(View::Fault {
             code: fault.code,
             detail: fault.detail.clone(),
-            own: true,
+            own,
         }));
     }
 

@@ -159,7 +159,7 @@ impl Engine {
             }
             Err(fault) => {
                 self.say_officer(say);
-                self.show_refused(&fault);
+                self.show(&fault, true);
             }
         }
         self.out.push_back(Output::View(View::Offer {
