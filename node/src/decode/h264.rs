@@ -51,7 +51,7 @@ impl Picture<'_> {
 
 /// A decoder of one track.
 pub struct Decoder {
-    library: Library,
+    codec: Library,
     /// Why nothing is decoded before a keyframe.
     waits: Option<Wait>,
 }
@@ -76,7 +76,7 @@ impl Decoder {
     /// A decoder that waits for a keyframe.
     pub fn new() -> Result<Self, Fault> {
         Ok(Self {
-            library: library()?,
+            codec: library()?,
             waits: Some(Wait::Begin),
         })
     }
@@ -95,13 +95,13 @@ impl Decoder {
             }
             // what broke leaves no trace
             (Some(Wait::Broken), true) => {
-                if let Ok(library) = library() {
-                    self.library = library;
+                if let Ok(codec) = library() {
+                    self.codec = codec;
                 }
             }
             _ => {}
         }
-        match self.library.decode(unit) {
+        match self.codec.decode(unit) {
             Ok(Some(picture)) => {
                 self.waits = None;
                 Ok(Some(Picture(picture)))

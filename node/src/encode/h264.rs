@@ -30,7 +30,7 @@ pub struct Encoder {
 }
 
 struct Running {
-    library: Library,
+    codec: Library,
     size: (u32, u32),
     target: u32,
     first: Timestamp,
@@ -122,13 +122,13 @@ impl Encoder {
             running.set_target(target);
         }
         if control.take_keyframe() {
-            running.library.force_intra_frame();
+            running.codec.force_intra_frame();
         } else if running.too_far_ahead(picture.captured) {
             return Ok(None);
         }
         let at = picture.captured.since(running.first);
         let stream = running
-            .library
+            .codec
             .encode_at(
                 &Planes(picture),
                 openh264::Timestamp::from_millis(u64::try_from(at.as_millis()).unwrap_or(0)),
@@ -167,10 +167,10 @@ impl Running {
             // a cut or a flash needs no keyframe: only a lost picture does
             .scene_change_detect(false)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0));
-        let library = Library::with_api_config(openh264::OpenH264API::from_source(), config)
+        let codec = Library::with_api_config(openh264::OpenH264API::from_source(), config)
             .map_err(fault)?;
         let mut running = Self {
-            library,
+            codec,
             size,
             target,
             first,
@@ -199,7 +199,7 @@ impl Running {
         // SAFETY: each caller passes the type that its option takes; the library reads it
         // and keeps nothing.
         let code = unsafe {
-            self.library
+            self.codec
                 .raw_api()
                 .set_option(option, std::ptr::from_mut(value).cast())
         };
