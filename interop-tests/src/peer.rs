@@ -1,18 +1,13 @@
 //! DOOR: drives real processes: an agency made by the relay's own commands, its relay, and
 //! nodes spoken to by JSON lines. Every wait has a deadline; every process ends with its
 //! handle.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "door: free ports for real processes"
-)]
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use suora_node::command::demo::free_port;
 use suora_node::intent::Intent;
 use suora_node::remote::client::Client;
 use suora_protocol::documents::{self, Credential, Descriptor, DeskId, Role, Signed, Verified};
@@ -43,22 +38,6 @@ pub struct Agency {
     pub metrics: u16,
 }
 
-/// A port that is free for UDP and TCP now.
-pub fn free_port() -> u16 {
-    // below the ports that the system gives to whoever asks for any: between now and the
-    // relay's start nobody is given it
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() * 64 % 20_000).unwrap_or(0);
-    loop {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin);
-        let port = 12_000 + next % 20_000;
-        let address = (Ipv4Addr::LOCALHOST, port);
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return port;
-        }
-    }
-}
-
 impl Agency {
     /// Makes an agency with one desk, by `program relay init`.
     pub async fn new(program: &Path) -> Result<Self, Failure> {
@@ -68,12 +47,13 @@ impl Agency {
     /// Makes an agency with these desks.
     pub async fn with_desks(program: &Path, desks: &[&str]) -> Result<Self, Failure> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let port = || free_port().map_err(|fault| fault.to_string());
         let agency = Self {
             dir,
             program: program.into(),
-            control: free_port(),
-            http: free_port(),
-            metrics: free_port(),
+            control: port()?,
+            http: port()?,
+            metrics: port()?,
         };
         let mut arguments = vec![
             "init".to_string(),

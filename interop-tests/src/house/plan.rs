@@ -228,7 +228,6 @@ pub const DOORS: &[(&str, &str)] = &[
     ("node/src/remote.rs", "local socket"),
     ("node/src/remote/client.rs", "sockets and clock"),
     ("node/src/command/demo.rs", "free ports, sockets"),
-    ("interop-tests/src/peer.rs", "free ports for real processes"),
     // tests: one base moment, from which each steps its own clock
     ("protocol/src/media.rs", "the base of virtual time in tests"),
     (

@@ -98,8 +98,8 @@ fn file_fault(path: &Path) -> impl FnOnce(std::io::Error) -> Fault + '_ {
     move |error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display()))
 }
 
-/// A port of loopback that is free for UDP and TCP now.
-fn free_port() -> Result<u16, Fault> {
+/// A port of loopback that is free for UDP and TCP now. None is [`Code::Busy`].
+pub fn free_port() -> Result<u16, Fault> {
     // below the ports that the system gives to whoever asks for any: between now and the
     // relay's start nobody is given it
     static NEXT: AtomicU16 = AtomicU16::new(0);
