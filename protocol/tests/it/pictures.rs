@@ -41,6 +41,16 @@ fn picture(now: Now, number: u8, keyframe: bool) -> EncodedFrame {
     }
 }
 
+/// Hands over frames, and as much budget as they need.
+fn send(sender: &mut Sender, now: Now, sent: impl IntoIterator<Item = EncodedFrame>) {
+    for frame in sent {
+        let input = sender::Input::Frame(frame);
+        sender.handle_input(now, input).unwrap();
+    }
+    let beat = sender::Input::Beat(1 << 20);
+    sender.handle_input(now, beat).unwrap();
+}
+
 /// Everything that the sender has to say, by stream.
 fn drain(sender: &mut Sender) -> (BTreeMap<u64, Vec<u8>>, Vec<Bytes>, usize) {
     let (mut streams, mut datagrams, mut keyframes) =
@@ -98,14 +108,7 @@ fn pictures_arrive_as_they_left_in_any_order_of_streams() {
             )
         })
         .collect();
-    for frame in &sent {
-        sender
-            .handle_input(now, sender::Input::Frame(frame.clone()))
-            .unwrap();
-    }
-    sender
-        .handle_input(now, sender::Input::Beat(1 << 20))
-        .unwrap();
+    send(&mut sender, now, sent.clone());
     let (streams, ..) = drain(&mut sender);
     assert_eq!(streams.len(), 4);
     for stream in [0, 2, 3, 1] {
@@ -126,14 +129,8 @@ fn pictures_arrive_as_they_left_in_any_order_of_streams() {
 fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
     let now = base();
     let (mut sender, mut receiver) = pair(now);
-    for number in 0..4 {
-        sender
-            .handle_input(now, sender::Input::Frame(picture(now, number, number == 0)))
-            .unwrap();
-    }
-    sender
-        .handle_input(now, sender::Input::Beat(1 << 20))
-        .unwrap();
+    let four = (0..4).map(|number| picture(now, number, number == 0));
+    send(&mut sender, now, four);
     let (streams, ..) = drain(&mut sender);
     for stream in [0, 2, 3] {
         receiver
@@ -148,12 +145,7 @@ fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
         .unwrap();
     let (shown, asked) = frames(&mut receiver);
     assert_eq!((shown.len(), asked), (1, 1));
-    sender
-        .handle_input(now, sender::Input::Frame(picture(now, 9, true)))
-        .unwrap();
-    sender
-        .handle_input(now, sender::Input::Beat(1 << 20))
-        .unwrap();
+    send(&mut sender, now, [picture(now, 9, true)]);
     let (streams, ..) = drain(&mut sender);
     receiver
         .handle_input(now, Input::StreamData(4, &streams[&4]))
@@ -167,12 +159,7 @@ fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
 fn nothing_leaves_before_the_gate_opens() {
     let now = base();
     let mut sender = Sender::new(0, [1, 2]);
-    sender
-        .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-        .unwrap();
-    sender
-        .handle_input(now, sender::Input::Beat(1 << 20))
-        .unwrap();
+    send(&mut sender, now, [picture(now, 1, true)]);
     let (streams, datagrams, keyframes) = drain(&mut sender);
     assert!(streams.is_empty() && datagrams.is_empty() && keyframes == 0);
     // the host knows of its own accept
@@ -298,12 +285,7 @@ fn what_was_sent_meets_what_arrived_and_is_told_once() {
 fn a_pictures_packet_left_when_quic_took_its_last_byte() {
     let now = base();
     let (mut sender, mut receiver) = pair(now);
-    sender
-        .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
-        .unwrap();
-    sender
-        .handle_input(now, sender::Input::Beat(1 << 20))
-        .unwrap();
+    send(&mut sender, now, [picture(now, 1, true)]);
     let (streams, ..) = drain(&mut sender);
     let bytes = &streams[&0];
     let taken = now.after(Duration::from_millis(30));
@@ -344,14 +326,7 @@ fn burst(now: Now) -> (Vec<u8>, Bytes) {
         data: vec![0x78; 60].into(),
         ..picture(now, 1, true)
     };
-    for frame in [sound, picture(now, 1, true)] {
-        sender
-            .handle_input(now, sender::Input::Frame(frame))
-            .unwrap();
-    }
-    sender
-        .handle_input(now, sender::Input::Beat(1 << 20))
-        .unwrap();
+    send(&mut sender, now, [sound, picture(now, 1, true)]);
     let (mut streams, datagrams, _) = drain(&mut sender);
     (streams.remove(&0).unwrap(), datagrams[0].clone())
 }

@@ -10,7 +10,7 @@ use suora_protocol::fault::Code;
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
 
-use crate::agency::{desk, key, officer_key};
+use crate::agency::{key, officer_key};
 use crate::rig::{self, Agency, failure, success};
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -239,17 +239,12 @@ fn with_a_copy_of_the_relays_whole_directory_no_credential_can_be_made() {
     // it has run, and left behind all that a relay leaves
     agency.serve().kill();
     let (page, officer, now) = (agency.descriptor(), officer_key(1), rig::now());
+    let tomorrow = Timestamp::from_secs(now.as_secs() + 86_400);
+    let claim = agency.claim(&officer, (now, tomorrow));
     let sign = |key: &Key, id: &str| {
         let claim = Credential {
-            agency: page.agency,
-            peer: officer.peer_id(),
-            role: Role::Officer,
-            desks: vec![desk("tax")],
-            name: "Officer".into(),
             key: id.into(),
-            issued_at: now,
-            not_before: now,
-            not_after: Timestamp::from_secs(now.as_secs() + 86_400),
+            ..claim.clone()
         };
         let signed = documents::sign(&claim, key).unwrap();
         let verified = chain::credential(&signed, &page, now);

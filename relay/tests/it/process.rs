@@ -168,21 +168,10 @@ async fn sigterm_ends_everything_in_order_within_a_second() {
 async fn an_officer_is_refused_with_the_reason() {
     let agency = Agency::new();
     let _relay = agency.serve();
-    let descriptor = agency.descriptor();
     let issuing = agency.key("issuing/issuing.key");
     let officer = officer_key(1);
     let day = |days: i64| Timestamp::from_secs(rig::now().as_secs() + days * 86_400);
-    let claim = Credential {
-        agency: descriptor.agency,
-        peer: officer.peer_id(),
-        role: Role::Officer,
-        desks: vec![desk("tax")],
-        name: "Officer".into(),
-        key: "issuing-1".into(),
-        issued_at: day(-8),
-        not_before: day(-8),
-        not_after: day(1),
-    };
+    let claim = agency.claim(&officer, (day(-8), day(1)));
     let sign =
         |claim: &Credential, key: &Key| documents::sign(claim, key).unwrap().bytes().to_vec();
     let changed = |change: &dyn Fn(&mut Credential)| {

@@ -22,7 +22,7 @@ use libp2p::{Multiaddr, StreamProtocol, SwarmBuilder, noise, tcp, yamux};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
-use suora_protocol::documents::{Challenge, Descriptor, Signed, Verified, chain};
+use suora_protocol::documents::{Challenge, Credential, Descriptor, Role, Signed, Verified, chain};
 use suora_protocol::identity::Key;
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::{self, Framer, citizen, officer};
@@ -120,6 +120,21 @@ impl Agency {
 
     pub(crate) fn key(&self, path: &str) -> Key {
         suora_relay::keys::load(&self.path(path)).unwrap()
+    }
+
+    /// What a credential says: this officer may serve at `tax`, from when until when.
+    pub(crate) fn claim(&self, officer: &Key, (from, until): (Timestamp, Timestamp)) -> Credential {
+        Credential {
+            agency: self.descriptor().agency,
+            peer: officer.peer_id(),
+            role: Role::Officer,
+            desks: vec![desk("tax")],
+            name: "Officer".into(),
+            key: "issuing-1".into(),
+            issued_at: from,
+            not_before: from,
+            not_after: until,
+        }
     }
 
     pub(crate) fn descriptor(&self) -> Verified<Descriptor> {
