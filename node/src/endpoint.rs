@@ -54,6 +54,7 @@ pub struct Endpoint {
     certificate: Shared,
     expecting: Expecting,
     loopback: bool,
+    announce: Vec<SocketAddr>,
     faults: Faults,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -65,6 +66,8 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
     /// Whether loopback addresses may be listed and dialled.
     pub loopback: bool,
+    /// Addresses that go into invites instead of those listened on; none: these.
+    pub announce: Vec<SocketAddr>,
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -137,6 +140,7 @@ impl Endpoint {
             certificate,
             expecting,
             loopback: listen.loopback,
+            announce: listen.announce.clone(),
             faults,
             accepting,
         })
@@ -153,9 +157,13 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Where we can be reached directly.
+    /// Where we can be reached directly: what was said to announce, else where we listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.socket.addresses(self.loopback)
+        if self.announce.is_empty() {
+            self.socket.addresses(self.loopback)
+        } else {
+            self.announce.clone()
+        }
     }
 
     /// Expects a guest; the answer is its connection.

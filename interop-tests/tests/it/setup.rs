@@ -36,6 +36,7 @@ fn endpoint(faults: Faults) -> Endpoint {
     let listen = Listen {
         addresses: vec![LOOPBACK.parse().unwrap()],
         loopback: true,
+        ..Listen::default()
     };
     Endpoint::new(&listen, Clock::start().now().utc, faults).unwrap()
 }

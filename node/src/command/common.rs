@@ -68,6 +68,7 @@ impl Common {
             listen: Listen {
                 addresses: self.listen,
                 loopback: self.loopback,
+                announce: Vec::new(),
             },
             capture: capture::Settings {
                 camera: self.camera,

@@ -1,15 +1,17 @@
 //! `suora officer`: an officer attends a desk.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits::ADDRESSES_MAX;
 
 use super::common::Common;
 use crate::config::Config;
 use crate::engine::Role;
-use crate::keys;
+use crate::{keys, path};
 
 /// Serve at a desk of your agency.
 #[derive(Debug, Args)]
@@ -26,6 +28,9 @@ pub struct Officer {
     /// Serve on after a consultation, until SIGTERM; reports go into a folder.
     #[arg(long)]
     stay: bool,
+    /// Citizens reach you at this address, not at the one you listen on: behind a port forward. Repeat, or separate by commas, for more.
+    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
+    announce: Vec<SocketAddr>,
     #[command(flatten)]
     common: Common,
 }
@@ -46,6 +51,50 @@ impl Officer {
             stay: self.stay || !self.auto_accept,
         };
         let many = self.stay;
-        self.common.config(role, seed, many)
+        announced(&self.announce, self.common.loopback)?;
+        let mut config = self.common.config(role, seed, many)?;
+        config.listen.announce = self.announce;
+        Ok(config)
+    }
+}
+
+/// Addresses that citizens would not dial, or too many of them, are a mistake of the one who
+/// typed them: [`Code::BadConfig`].
+fn announced(addresses: &[SocketAddr], loopback: bool) -> Result<(), Fault> {
+    let wrong = |detail: String| Err(Fault::new(Code::BadConfig).with(detail));
+    if addresses.len() > ADDRESSES_MAX {
+        return wrong(format!(
+            "--announce: {} addresses, but an invite holds {ADDRESSES_MAX}",
+            addresses.len()
+        ));
+    }
+    for address in addresses {
+        if let Some(why) = path::refusal(*address, loopback) {
+            return wrong(format!("--announce {address}: {why}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_citizens_would_not_dial_is_refused_by_name() {
+        let said = |texts: &[&str], loopback| {
+            let addresses: Vec<_> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            announced(&addresses, loopback)
+        };
+        said(&[], false).unwrap();
+        said(&["198.51.100.7:4433", "[2001:db8::7]:4433"], false).unwrap();
+        said(&["127.0.0.1:4433"], true).unwrap();
+        for wrong in ["127.0.0.1:4433", "0.0.0.0:4433", "198.51.100.7:0"] {
+            let fault = said(&["198.51.100.7:4433", wrong], false).unwrap_err();
+            assert_eq!(fault.code, Code::BadConfig);
+            assert!(fault.detail.unwrap().contains(wrong), "{wrong}");
+        }
+        let fault = said(&["198.51.100.7:4433"; 9], false).unwrap_err();
+        assert_eq!(fault.code, Code::BadConfig);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -112,22 +112,12 @@ impl Socket {
         loopback: bool,
     ) -> Result<SocketAddr, Fault> {
         let usable = |address: &SocketAddr| {
-            let ip = address.ip();
-            let link_local = match ip {
-                IpAddr::V4(v4) => v4.is_link_local(),
-                IpAddr::V6(v6) => v6.is_unicast_link_local(),
-            };
-            let wrong = ip.is_unspecified()
-                || ip.is_multicast()
-                || link_local
-                || ip == Ipv4Addr::BROADCAST
-                || address.port() == 0
-                || (ip.is_loopback() && !loopback);
             let socket = self
                 .sockets
                 .iter()
                 .position(|udp| udp.local.is_ipv4() == address.is_ipv4())?;
-            (!wrong).then_some((socket, *address))
+            let fine = super::refusal(*address, loopback).is_none();
+            fine.then_some((socket, *address))
         };
         let reals: Vec<Real> = addresses.iter().filter_map(usable).collect();
         if reals.is_empty() {

@@ -28,6 +28,7 @@ fn endpoint(faults: Faults) -> Endpoint {
     let listen = Listen {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         loopback: true,
+        ..Listen::default()
     };
     Endpoint::new(&listen, now(), faults).unwrap()
 }
@@ -163,6 +164,7 @@ async fn addresses_that_nobody_should_dial_are_no_path() {
     let listen = Listen {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         loopback: false,
+        ..Listen::default()
     };
     let host = endpoint(Faults::default());
     let careful = Endpoint::new(&listen, now(), Faults::default()).unwrap();
@@ -182,6 +184,18 @@ async fn addresses_that_nobody_should_dial_are_no_path() {
         assert_eq!(refused.code, Code::NoPath, "{:?}", bad.addresses);
     }
     assert!(careful.addresses().is_empty(), "loopback is not listed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_announced_stands_in_for_what_is_listened_on() {
+    let forward = SocketAddr::from(([198, 51, 100, 7], 4_433));
+    let listen = Listen {
+        addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        loopback: true,
+        announce: vec![forward],
+    };
+    let host = Endpoint::new(&listen, now(), Faults::default()).unwrap();
+    assert_eq!(host.addresses(), [forward]);
 }
 
 // covers: SUORA-SES-007
