@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod faults;
 pub mod house;
+pub mod live;
 pub mod peer;
 pub mod recording;
 pub mod requirements;

@@ -271,12 +271,15 @@ impl Agency {
             command.args(["--fault", fault]);
         }
         command
-            .args(["--", role, "--loopback", "--listen", "127.0.0.1:0"])
+            .args(["--", role, "--loopback"])
             .args(["--agency".as_ref(), self.descriptor().as_os_str()])
             .args(["--key".as_ref(), key.as_os_str()])
             .args(["--report".as_ref(), self.report_file(name).as_os_str()])
             .args(arguments)
             .stdout(Stdio::null());
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         if !arguments.contains(&"--desk") {
             command.args(["--desk", DESK]);
         }

@@ -1,10 +1,14 @@
 //! An agency, a relay, an officer and a citizen as real processes, brought to a stage.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::live::wire::Wire;
 use crate::peer::{Agency, DESK, Failure, Peer, Process};
+use crate::weather::line::Weather;
 use serde_json::Value;
+use suora_node::command::demo::free_port;
 use suora_node::intent::Intent;
 
 /// How long a step may take on a busy machine.
@@ -21,6 +25,8 @@ pub struct Rig {
     pub officer: Peer,
     /// The citizen's node.
     pub citizen: Peer,
+    /// The wire between them, where there is weather.
+    pub wire: Option<Wire>,
 }
 
 /// What a rig begins with.
@@ -36,6 +42,10 @@ pub struct Plan<'a> {
     pub officer: &'a [&'a str],
     /// More arguments of the citizen's node.
     pub citizen: &'a [&'a str],
+    /// The weather between them, and the seed of its chance. Without, nothing is between.
+    pub weather: Option<(&'a Weather, u8)>,
+    /// Neither end records.
+    pub unrecorded: bool,
 }
 
 impl Rig {
@@ -47,10 +57,24 @@ impl Rig {
         let record = agency.file("record");
         let record = record.to_string_lossy().into_owned();
         let credential = credential.to_string_lossy().into_owned();
-        let common = ["--record", record.as_str()];
+        let common: &[&str] = match plan.unrecorded {
+            false => &["--record", record.as_str()],
+            true => &[],
+        };
         let mut arguments = vec!["--credential", credential.as_str()];
         arguments.extend(common);
         arguments.extend(plan.officer);
+        let (mut wire, mut place) = (None, None);
+        if let Some((weather, seed)) = plan.weather {
+            let port = free_port().map_err(|fault| fault.to_string())?;
+            let listen = SocketAddr::from(([127, 0, 0, 1], port));
+            let forward = Wire::start(listen, weather, seed).await?;
+            place = Some([listen.to_string(), forward.address.to_string()]);
+            wire = Some(forward);
+        }
+        if let Some([listen, announce]) = &place {
+            arguments.extend(["--listen", listen, "--announce", announce]);
+        }
         let mut officer = agency
             .node("officer", "officer", &key, plan.officer_faults, &arguments)
             .await?;
@@ -68,6 +92,7 @@ impl Rig {
             relay,
             officer,
             citizen,
+            wire,
         })
     }
 

@@ -264,6 +264,7 @@ pub const DOORS: &[(&str, &str)] = &[
         "interop-tests/src/weather/wire.rs",
         "the base of virtual time",
     ),
+    ("interop-tests/src/live/wire.rs", "sockets and clock"),
 ];
 
 /// Files whose module doc begins with `DOOR:`; a folder counts with its front page.
@@ -287,6 +288,7 @@ pub const DOOR_ROOMS: &[&str] = &[
     "node/src/decode",
     "node/src/play",
     "node/src/command/demo",
+    "interop-tests/src/live/wire",
     "interop-tests/src/peer",
     "relay/tests/it/rig",
 ];

@@ -7,6 +7,7 @@ mod demo;
 mod house;
 mod impostor;
 mod kill;
+mod live;
 mod requirements;
 mod setup;
 mod vectors;
