@@ -24,7 +24,8 @@ help:
 	@sed '/^SHELL/,$$d;s/^# \{0,1\}//' Makefile
 
 # A C and C++ compiler and make for SQLite, AWS-LC, OpenH264 and Opus, cmake for Opus, nasm for
-# OpenH264 (without it encoding takes three times as long), Python's venv for the tools of the tests.
+# OpenH264 (without it encoding takes three times as long), ALSA's headers and pkg-config to find
+# them for microphone and loudspeaker, Python's venv for the tools of the tests.
 deps:
 	@missing=()
 	have() { command -v "$$1" >/dev/null 2>&1; }
@@ -32,6 +33,8 @@ deps:
 	have c++ || missing+=(g++)
 	have cmake || missing+=(cmake)
 	have nasm || missing+=(nasm)
+	have pkg-config || missing+=(pkg-config)
+	pkg-config --exists alsa 2>/dev/null || missing+=(libasound2-dev)
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 	if (( $${#missing[@]} )); then
 		as_root=()
@@ -73,9 +76,11 @@ clippy:
 doc:
 	@RUSTDOCFLAGS="-D warnings" cargo doc $(ALL) --no-deps
 
-# The protocol stands without its media part: what a relay or a booking system takes of it.
+# The protocol stands without its media part, what a relay or a booking system takes of it; the
+# node without devices, for a machine without ALSA.
 lean:
 	@cargo check --release --locked -p suora-protocol --no-default-features
+	cargo check --release --locked -p suora-node --no-default-features
 
 tests:
 	@cargo test $(ALL) --no-fail-fast

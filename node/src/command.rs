@@ -3,6 +3,7 @@
 pub mod call;
 pub mod common;
 pub mod demo;
+pub mod devices;
 pub mod keygen;
 pub mod officer;
 pub mod screen;
@@ -34,6 +35,8 @@ enum Command {
     Call(call::Call),
     /// Serve at a desk of your agency.
     Officer(officer::Officer),
+    /// List the cameras, microphones and loudspeakers that can be chosen.
+    Devices(devices::Devices),
     /// See it work: a relay, an officer and a citizen on this machine, with real media.
     Demo(demo::Demo),
 }
@@ -79,6 +82,7 @@ fn execute(command: Command, texts: Texts, faults: Faults) -> Result<u8, Box<(Te
         Command::Officer(officer) => officer
             .config()
             .and_then(|config| start(config, &texts, faults)),
+        Command::Devices(devices) => devices.run(&texts).map(|()| 0),
         Command::Demo(demo) => runtime().and_then(|runtime| runtime.block_on(demo.run(&texts))),
     };
     result.map_err(|fault| Box::new((texts, fault)))

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod decode;
+pub mod devices;
 pub mod encode;
 pub mod endpoint;
 pub mod engine;

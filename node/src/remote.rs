@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::intent::Intent;
-use crate::view::{Stage, View};
+use crate::view::{Device, Stage, View};
 use crate::worker::{Mailbox, Post, mailbox};
 
 /// Most programs at once.
@@ -67,11 +67,15 @@ struct Latest {
     offer: Option<Line>,
     session: Option<Line>,
     peer_media: Option<Line>,
+    devices: BTreeMap<Device, Line>,
     stats: Option<Line>,
 }
 
 impl Latest {
     fn take(&mut self, view: &View, line: &Line) {
+        if let View::Device { device, .. } = view {
+            self.devices.insert(*device, line.clone());
+        }
         let line = Some(line.clone());
         match view {
             View::Link { .. } => self.link = line,
@@ -93,7 +97,7 @@ impl Latest {
             }
             View::PeerMedia { .. } => self.peer_media = line,
             View::Stats(_) => self.stats = line,
-            View::Chat { .. } | View::Fault { .. } | View::Report { .. } => {}
+            View::Device { .. } | View::Chat { .. } | View::Fault { .. } | View::Report { .. } => {}
         }
     }
 
@@ -109,6 +113,7 @@ impl Latest {
         ]
         .into_iter()
         .flatten()
+        .chain(self.devices.values())
         .cloned()
     }
 }

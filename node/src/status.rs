@@ -83,7 +83,7 @@ impl Status {
             }
             View::PeerMedia { audio, video } => self.voice_only = *audio && !*video,
             View::Stats(stats) => self.stats = Some(*stats),
-            View::Chat { .. } | View::Fault { .. } | View::Report { .. } => {}
+            View::Device { .. } | View::Chat { .. } | View::Fault { .. } | View::Report { .. } => {}
         }
     }
 

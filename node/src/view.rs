@@ -20,6 +20,38 @@ pub enum Stage {
     Accepted,
 }
 
+/// A kind of device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// Takes pictures.
+    Camera,
+    /// Hears.
+    Microphone,
+    /// Plays sound.
+    Speaker,
+}
+
+/// What became of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceState {
+    /// It is in use.
+    Using,
+    /// It was pulled out or switched off.
+    Lost,
+    /// There is none of its kind.
+    Missing,
+    /// Another program uses it.
+    Busy,
+    /// This account may not use it.
+    Denied,
+    /// It does not work.
+    Broken,
+    /// This program was built without devices.
+    Unbuilt,
+}
+
 /// One thing to show.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "view", rename_all = "kebab-case")]
@@ -74,6 +106,19 @@ pub enum View {
         audio: bool,
         /// Picture.
         video: bool,
+    },
+    /// A camera, microphone or loudspeaker of this end.
+    Device {
+        /// Which kind.
+        device: Device,
+        /// What became of it.
+        state: DeviceState,
+        /// What it is called.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// What the system says.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
     },
     /// Figures of the last second.
     Stats(Stats),

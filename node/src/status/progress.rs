@@ -2,7 +2,7 @@
 
 use super::{exchange, path_text, whole};
 use crate::text::{Texts, plain};
-use crate::view::{Stage, View};
+use crate::view::{Device, DeviceState, Stage, View};
 
 /// Tells each step of a contact once.
 #[derive(Debug)]
@@ -104,6 +104,18 @@ impl Progress {
                 (false, true) => "progress-media-picture",
                 (false, false) => "progress-media-none",
             })),
+            View::Device {
+                device,
+                state,
+                name,
+                detail,
+            } => Some(device_text(
+                *device,
+                *state,
+                name.as_deref(),
+                detail.as_deref(),
+                texts,
+            )),
             View::Fault { code, detail, own } => {
                 let (what, next) = texts.told(*code, *own);
                 Some(match detail {
@@ -114,6 +126,46 @@ impl Progress {
             View::Stats(_) | View::Report { .. } => None,
         }
     }
+}
+
+/// What became of a device, and what to do.
+fn device_text(
+    device: Device,
+    state: DeviceState,
+    name: Option<&str>,
+    detail: Option<&str>,
+    texts: &Texts,
+) -> String {
+    use Device::{Camera, Microphone, Speaker};
+    use DeviceState::{Broken, Busy, Denied, Lost, Missing, Unbuilt, Using};
+    let Some(name) = name.or(matches!(state, Missing | Unbuilt).then_some("")) else {
+        let detail = detail.unwrap_or_default();
+        return texts.with("devices-unlisted", &[("detail", detail)]);
+    };
+    let id = match (state, device) {
+        (Using, Camera) => "device-using-camera",
+        (Using, Microphone) => "device-using-microphone",
+        (Using, Speaker) => "device-using-speaker",
+        (Lost, Camera) => "device-lost-camera",
+        (Lost, Microphone) => "device-lost-microphone",
+        (Lost, Speaker) => "device-lost-speaker",
+        (Missing, Camera) => "device-missing-camera",
+        (Missing, Microphone) => "device-missing-microphone",
+        (Missing, Speaker) => "device-missing-speaker",
+        (Busy, Camera) => "device-busy-camera",
+        (Busy, Microphone) => "device-busy-microphone",
+        (Busy, Speaker) => "device-busy-speaker",
+        (Denied, Camera) => "device-denied-camera",
+        (Denied, Microphone) => "device-denied-microphone",
+        (Denied, Speaker) => "device-denied-speaker",
+        (Broken, Camera) => "device-broken-camera",
+        (Broken, Microphone) => "device-broken-microphone",
+        (Broken, Speaker) => "device-broken-speaker",
+        (Unbuilt, Camera) => "device-unbuilt-camera",
+        (Unbuilt, Microphone) => "device-unbuilt-microphone",
+        (Unbuilt, Speaker) => "device-unbuilt-speaker",
+    };
+    texts.with(id, &[("name", name)])
 }
 
 #[cfg(test)]
@@ -274,5 +326,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_device_in_trouble_is_named_with_what_to_do() {
+        let texts = Texts::new("en");
+        let mut progress = Progress::new(false);
+        let mut told = |device, state, name: Option<&str>| {
+            let view = View::Device {
+                device,
+                state,
+                name: name.map(Into::into),
+                detail: Some("the system's words".into()),
+            };
+            progress.take(&view, &texts).unwrap()
+        };
+        assert_eq!(
+            told(Device::Camera, DeviceState::Using, Some("Front")),
+            "Camera: Front."
+        );
+        assert_eq!(
+            told(Device::Camera, DeviceState::Missing, None),
+            "No camera was found: voice only. One that you plug in is used at once."
+        );
+        let busy = told(Device::Microphone, DeviceState::Busy, Some("Headset"));
+        assert!(busy.contains("Headset") && busy.contains("Close it there"));
+        let unlisted = told(Device::Speaker, DeviceState::Broken, None);
+        assert!(unlisted.contains("the system's words"), "{unlisted}");
     }
 }
