@@ -253,6 +253,11 @@ impl Agency {
         Ok((status.success(), report))
     }
 
+    /// The list of the devices that a node has, if there is such a file when it starts.
+    pub fn devices_file(&self, name: &str) -> PathBuf {
+        self.file(&format!("{name}.devices"))
+    }
+
     fn report_file(&self, name: &str) -> PathBuf {
         self.file(&format!("{name}.json"))
     }
@@ -282,6 +287,16 @@ impl Agency {
         }
         if !arguments.contains(&"--desk") {
             command.args(["--desk", DESK]);
+        }
+        // never this machine's own camera, microphone and loudspeaker
+        let devices = self.devices_file(name);
+        if devices.exists() {
+            command.env("SUORA_DEVICES", devices);
+        } else {
+            command.env("SUORA_DEVICES", "{}");
+            if !arguments.contains(&"--camera") {
+                command.args(["--camera", "pattern"]);
+            }
         }
         command
     }

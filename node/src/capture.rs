@@ -2,18 +2,22 @@
 //! a bad file is found before anybody talks; [`Source::start`] paces it by the monotonic
 //! clock, sound and picture on one time base. Picture n is due at n / fps after the
 //! start, and its capture time is that moment, not the one at which a thread woke up; a
-//! picture that is late is skipped, never bunched with the next.
+//! picture that is late is skipped, never bunched with the next. Devices pace themselves:
+//! [`camera`] and [`microphone`] take what they give, when they give it.
 
+mod camera;
+pub mod clean;
 pub mod file;
-
+mod microphone;
 pub mod mp4;
 pub mod ogg;
 pub mod pattern;
 pub mod wav;
 pub mod y4m;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +27,10 @@ use suora_protocol::media::jitter::FRAME;
 use suora_protocol::time::{Now, Timestamp};
 
 use crate::clock::Clock;
+use crate::devices::choice::Wish;
+use crate::devices::reference::Reference;
+use crate::devices::watch::{self, Notice};
+use crate::devices::{Backend, Kind, Shape};
 use crate::fit::Fit;
 use crate::worker::{Mailbox, Post, Slot, Stop, Worker, mailbox};
 use pattern::Pattern;
@@ -63,16 +71,34 @@ pub enum Spec {
     Pattern,
     /// A media file, looped.
     File(PathBuf),
+    /// A device.
+    Device(Wish),
 }
+
+/// Endings of media files: what has one is no device.
+const FILES: &[&str] = &[
+    "mp4", "m4v", "y4m", "h264", "264", "wav", "ogg", "opus", "oga",
+];
 
 impl FromStr for Spec {
     type Err = std::convert::Infallible;
 
+    /// `none`, `pattern`, `default` for the first device that can be used, a media file's
+    /// path, or a device's name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = Path::new(text);
+        let file = path.extension().is_some_and(|ending| {
+            let mut files = FILES.iter();
+            files.any(|file| ending.eq_ignore_ascii_case(file))
+        });
         Ok(match text {
             "none" => Self::None,
             "pattern" => Self::Pattern,
-            path => Self::File(path.into()),
+            "default" => Self::Device(Wish::Default),
+            _ if file || text.contains('/') && !text.starts_with("/dev/") => {
+                Self::File(path.into())
+            }
+            name => Self::Device(Wish::Name(name.into())),
         })
     }
 }
@@ -83,8 +109,10 @@ pub struct Settings {
     /// Where pictures come from.
     pub camera: Spec,
     /// Where sound comes from; `None`: from the camera's source (a file's own sound track,
-    /// the pattern's beep).
+    /// the pattern's beep), else from the first microphone that can be used.
     pub mic: Option<Spec>,
+    /// What a microphone hears stays as it is: with echo and noise.
+    pub raw_mic: bool,
     /// Pixels, even, 64 to 3840.
     pub width: u32,
     /// Pixels, even, 64 to 2160.
@@ -98,6 +126,7 @@ enum Pictures {
     None,
     Pattern,
     Clip(file::Clip),
+    Device(Wish),
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +134,7 @@ enum Sounds {
     None,
     Beep,
     Track(file::Track),
+    Device(Wish),
 }
 
 /// A source that was opened and checked.
@@ -113,12 +143,15 @@ pub struct Source {
     settings: Settings,
     pictures: Pictures,
     sounds: Sounds,
+    backend: Arc<dyn Backend>,
+    found: Vec<Notice>,
 }
 
 /// Opens and checks all that the settings name. A file that cannot be used is
 /// [`Code::BadMediaFile`], which names the file and what to do; a size or rate outside its
-/// range is [`Code::BadConfig`].
-pub fn open(settings: &Settings) -> Result<Source, Fault> {
+/// range, and a device whose name nobody has, is [`Code::BadConfig`]. Devices themselves
+/// are opened by [`Source::start`]; without one the source gives nothing, and goes on.
+pub fn open(settings: &Settings, backend: &Arc<dyn Backend>) -> Result<Source, Fault> {
     let Settings {
         width, height, fps, ..
     } = *settings;
@@ -136,26 +169,34 @@ pub fn open(settings: &Settings) -> Result<Source, Fault> {
             Fault::new(Code::BadConfig).with(format!("{fps} pictures a second: choose 1 to 60"))
         );
     }
+    let listed = backend.list();
+    let mut found = Vec::new();
     let (pictures, own) = match &settings.camera {
-        Spec::None => (Pictures::None, Sounds::None),
-        Spec::Pattern => (Pictures::Pattern, Sounds::Beep),
+        Spec::None => (Pictures::None, None),
+        Spec::Pattern => (Pictures::Pattern, Some(Sounds::Beep)),
+        Spec::Device(wish) => {
+            let wish = watch::find(Kind::Camera, wish, &listed, &mut found)?;
+            (Pictures::Device(wish), None)
+        }
         Spec::File(path) => {
             let media = file::open(path, fps, settings.mic.is_none())?;
             let clip = media.pictures.ok_or_else(|| {
                 file::bad(path, "has no pictures; name it as the microphone instead")
             })?;
             let track = media.sound.map(|track| track.last(clip.period()));
-            (
-                Pictures::Clip(clip),
-                track.map_or(Sounds::None, Sounds::Track),
-            )
+            let own = track.map_or(Sounds::None, Sounds::Track);
+            (Pictures::Clip(clip), Some(own))
         }
     };
-    let sounds = match &settings.mic {
-        None => own,
-        Some(Spec::None) => Sounds::None,
-        Some(Spec::Pattern) => Sounds::Beep,
-        Some(Spec::File(path)) => Sounds::Track(
+    let microphone = Spec::Device(Wish::Default);
+    let sounds = match (settings.mic.as_ref().unwrap_or(&microphone), own) {
+        (_, Some(own)) if settings.mic.is_none() => own,
+        (Spec::None, _) => Sounds::None,
+        (Spec::Pattern, _) => Sounds::Beep,
+        (Spec::Device(wish), _) => {
+            Sounds::Device(watch::find(Kind::Microphone, wish, &listed, &mut found)?)
+        }
+        (Spec::File(path), _) => Sounds::Track(
             file::open(path, fps, true)?
                 .sound
                 .ok_or_else(|| file::bad(path, "has no sound; name another microphone"))?,
@@ -165,12 +206,20 @@ pub fn open(settings: &Settings) -> Result<Source, Fault> {
         settings: settings.clone(),
         pictures,
         sounds,
+        backend: backend.clone(),
+        found,
     })
 }
 
 impl Source {
-    /// Starts capturing. Sound and picture begin at the same moment.
-    pub fn start(&self, clock: Clock) -> Result<Capture, Fault> {
+    /// Starts capturing. Sound and picture begin at the same moment. What happens to devices
+    /// goes to `notices`; `played` is what a microphone hears of the loudspeaker.
+    pub fn start(
+        &self,
+        clock: Clock,
+        notices: &Post<Notice>,
+        played: &Reference,
+    ) -> Result<Capture, Fault> {
         let start = clock.now();
         let slot = Slot::default();
         let (post, sounds) = mailbox(SOUNDS_WAITING);
@@ -181,8 +230,23 @@ impl Source {
         let Settings {
             width, height, fps, ..
         } = self.settings;
+        let mut live = false;
         let draw: Option<Box<dyn FnMut(u64) -> Option<Bytes> + Send>> = match &self.pictures {
             Pictures::None => None,
+            Pictures::Device(wish) => {
+                live = true;
+                let shape = Shape { width, height, fps };
+                let (wish, backend) = (wish.clone(), self.backend.clone());
+                running.workers.push(camera::start(
+                    wish,
+                    backend,
+                    shape,
+                    clock,
+                    slot.clone(),
+                    notices.clone(),
+                )?);
+                None
+            }
             Pictures::Pattern => {
                 let pattern = Pattern::new(width, height, fps);
                 Some(Box::new(move |n| Some(pattern.draw(n))))
@@ -200,6 +264,7 @@ impl Source {
             }
         };
         match draw {
+            None if live => {}
             None => slot.close(),
             Some(draw) => {
                 let slot = slot.clone();
@@ -210,6 +275,17 @@ impl Source {
         }
         let fill: Option<Box<dyn Fn(u64) -> Vec<i16> + Send>> = match &self.sounds {
             Sounds::None => None,
+            Sounds::Device(wish) => {
+                running.workers.push(microphone::start(
+                    wish.clone(),
+                    self.backend.clone(),
+                    clock,
+                    post.clone(),
+                    notices.clone(),
+                    (!self.settings.raw_mic).then(|| played.clone()),
+                )?);
+                None
+            }
             Sounds::Beep => Some(Box::new(pattern::beep)),
             Sounds::Track(track) => {
                 let track = track.clone();
@@ -230,14 +306,32 @@ impl Source {
         })
     }
 
-    /// Whether it gives pictures.
+    /// Whether it gives pictures, as far as is known before it runs.
     pub fn has_video(&self) -> bool {
-        !matches!(self.pictures, Pictures::None)
+        match self.pictures {
+            Pictures::None => false,
+            Pictures::Pattern | Pictures::Clip(_) => true,
+            Pictures::Device(_) => self.found(Kind::Camera),
+        }
     }
 
-    /// Whether it gives sound.
+    /// Whether it gives sound, as far as is known before it runs.
     pub fn has_audio(&self) -> bool {
-        !matches!(self.sounds, Sounds::None)
+        match self.sounds {
+            Sounds::None => false,
+            Sounds::Beep | Sounds::Track(_) => true,
+            Sounds::Device(_) => self.found(Kind::Microphone),
+        }
+    }
+
+    fn found(&self, kind: Kind) -> bool {
+        let mut found = self.found.iter();
+        found.any(|notice| notice.kind == kind && notice.running)
+    }
+
+    /// What is known of its devices before it runs.
+    pub fn devices(&self) -> &[Notice] {
+        &self.found
     }
 }
 
@@ -353,108 +447,4 @@ fn media_time(n: u64, fps: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(camera: Spec, mic: Option<Spec>) -> Settings {
-        Settings {
-            camera,
-            mic,
-            width: 128,
-            height: 96,
-            fps: 25,
-        }
-    }
-
-    #[test]
-    fn numbers_are_due_without_drift() {
-        for fps in [1, 7, 24, 25, 30, 60] {
-            for n in [0, 1, 2, 29, 30, 1_000, 86_400 * 60] {
-                assert_eq!(latest(due(n, fps), fps), n);
-                assert_eq!(latest(due(n + 1, fps) - Duration::from_nanos(1), fps), n);
-            }
-            assert_eq!(due(u64::from(fps) * 3_600, fps), Duration::from_secs(3_600));
-        }
-    }
-
-    #[test]
-    fn late_pictures_are_left_out() {
-        let ms = Duration::from_millis;
-        assert_eq!(next(0, ms(1), 25), 1);
-        assert_eq!(next(0, ms(39), 25), 1);
-        assert_eq!(next(0, ms(130), 25), 3);
-        assert_eq!(next(5, ms(130), 25), 6);
-    }
-
-    #[test]
-    fn specs_are_read() {
-        assert_eq!("none".parse(), Ok(Spec::None));
-        assert_eq!("pattern".parse(), Ok(Spec::Pattern));
-        assert_eq!("a.mp4".parse(), Ok(Spec::File("a.mp4".into())));
-    }
-
-    #[test]
-    fn sizes_and_rates_out_of_range_are_refused() {
-        for (width, height, fps) in [
-            (127, 96, 25),
-            (128, 95, 25),
-            (32, 96, 25),
-            (8_000, 96, 25),
-            (128, 96, 0),
-            (128, 96, 61),
-        ] {
-            let settings = Settings {
-                width,
-                height,
-                fps,
-                ..settings(Spec::Pattern, None)
-            };
-            assert_eq!(open(&settings).unwrap_err().code, Code::BadConfig);
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let fault = open(&settings(Spec::File("no-such.mp4".into()), None)).unwrap_err();
-        assert_eq!(fault.code, Code::BadMediaFile);
-        assert!(fault.detail.unwrap().contains("no-such.mp4"));
-    }
-
-    #[test]
-    fn without_camera_and_microphone_both_ends_are_closed() {
-        let source = open(&settings(Spec::None, None)).unwrap();
-        assert!(!source.has_video() && !source.has_audio());
-        let mut capture = source.start(Clock::start()).unwrap();
-        assert_eq!(capture.pictures.wait(), None);
-        assert_eq!(capture.sounds.wait(), None);
-    }
-
-    #[test]
-    fn the_pattern_runs_in_real_time_and_stops() {
-        let clock = Clock::start();
-        let source = open(&settings(Spec::Pattern, None)).unwrap();
-        let Capture {
-            pictures,
-            mut sounds,
-            running,
-        } = source.start(clock).unwrap();
-        let first = pictures.wait().unwrap();
-        let start = first.captured;
-        let mut seen = Vec::new();
-        for _ in 0..5 {
-            let picture = pictures.wait().unwrap();
-            let reading = pattern::read(128, 96, &picture.data);
-            let number = u64::from(reading.counter.unwrap());
-            assert_eq!(picture.captured, start + due(number, 25));
-            assert!(clock.now().utc >= picture.captured);
-            seen.push(number);
-        }
-        assert!(seen.is_sorted());
-        let sound = sounds.wait().unwrap();
-        assert_eq!((sound.captured, sound.samples.len()), (start, 960));
-        drop(running);
-        while sounds.wait().is_some() {}
-        pictures.take();
-        assert_eq!(pictures.wait(), None);
-    }
-}
+mod tests;

@@ -1,12 +1,15 @@
 //! What a node begins with, once the command line was read.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use suora_protocol::documents::DeskId;
 use suora_protocol::identity::Seed;
 
 use crate::capture;
+use crate::devices::Backend;
+use crate::devices::choice::Wish;
 use crate::endpoint::Listen;
 use crate::engine::Role;
 use crate::fetch::Agency;
@@ -37,6 +40,10 @@ pub struct Config {
     pub listen: Listen,
     /// Our own sound and picture.
     pub capture: capture::Settings,
+    /// The loudspeaker, if any.
+    pub speaker: Option<Wish>,
+    /// Where cameras, microphones and loudspeakers come from.
+    pub devices: Arc<dyn Backend>,
     /// Most bits of picture a second.
     pub bitrate: u32,
     /// Where recordings go.

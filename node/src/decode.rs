@@ -18,7 +18,7 @@ use crate::worker::{Mailbox, Post, Worker};
 pub struct Slot20 {
     /// What to play.
     pub sound: jitter::Sound,
-    /// When these 20 ms are played.
+    /// When these 20 ms are heard.
     pub at: Timestamp,
 }
 

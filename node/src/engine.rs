@@ -72,6 +72,14 @@ pub struct Settings {
     pub talk: Option<Duration>,
 }
 
+/// What is sent: what the person wants to send and the devices give.
+const fn both(media: Media, capture: Media) -> Media {
+    Media {
+        audio: media.audio && capture.audio,
+        video: media.video && capture.video,
+    }
+}
+
 enum Side {
     Citizen(Contact),
     Officer(Attendance),
@@ -92,7 +100,10 @@ pub struct Engine {
     hang_up_at: Option<Instant>,
     button: Option<Timestamp>,
     timing: Timing,
+    /// What the person wants to send.
     media: Media,
+    /// What camera and microphone give.
+    capture: Media,
     completed: u32,
     failed: u32,
     finished: bool,
@@ -128,6 +139,10 @@ impl Engine {
             button: None,
             timing: Timing::default(),
             media: Media {
+                audio: true,
+                video: true,
+            },
+            capture: Media {
                 audio: true,
                 video: true,
             },
@@ -194,6 +209,10 @@ impl Engine {
             Input::Local(local) => {
                 self.local = Some(local);
                 Ok(())
+            }
+            Input::Capture(capture) => {
+                self.capture = capture;
+                self.tell_media()
             }
             Input::Link(event) => self.link(now, event),
             Input::Session(id, event) => {
@@ -368,7 +387,7 @@ impl Engine {
                 Out::Verified => {
                     session.verified(now);
                     // muted before anyone was there: say so now; encoding it cannot fail
-                    let _ = session.talk().media(self.media);
+                    let _ = session.talk().media(both(self.media, self.capture));
                     let view = session.view(Stage::Warm);
                     self.out.push_back(Output::View(view));
                     self.proven(now);
@@ -378,7 +397,7 @@ impl Engine {
                     let view = session.view(Stage::Accepted);
                     self.out
                         .push_back(Output::Session(id, SessionCommand::Open));
-                    let Media { audio, video } = self.media;
+                    let Media { audio, video } = both(self.media, self.capture);
                     self.out
                         .push_back(Output::Session(id, SessionCommand::Media { audio, video }));
                     self.out.push_back(Output::View(view));

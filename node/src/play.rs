@@ -1,12 +1,14 @@
-//! DOOR: where decoded pictures and sound go: nowhere (they are counted only), or into a
-//! recording, which a thread of its own writes.
+//! DOOR: where decoded pictures and sound go: nowhere (they are counted only), to the
+//! loudspeaker, or into a recording, which a thread of its own writes.
 
 pub mod record;
 pub mod sheet;
+pub mod speaker;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::media::EncodedFrame;
@@ -62,8 +64,11 @@ pub enum SoundKind {
 }
 
 /// Where decoded pictures and sound go.
-#[derive(Clone, Debug)]
-pub struct Sink(Option<Arc<Recording>>);
+#[derive(Clone, Debug, Default)]
+pub struct Sink {
+    recording: Option<Arc<Recording>>,
+    speaker: Option<speaker::Out>,
+}
 
 #[derive(Debug)]
 struct Recording {
@@ -103,7 +108,21 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl Sink {
     /// Counts only.
     pub fn none() -> Self {
-        Self(None)
+        Self::default()
+    }
+
+    /// The same, and sound goes to a loudspeaker as well.
+    #[must_use]
+    pub fn with_speaker(mut self, speaker: speaker::Out) -> Self {
+        self.speaker = Some(speaker);
+        self
+    }
+
+    /// How long sound that is handed over now takes until it is heard.
+    pub fn delay(&self) -> Duration {
+        self.speaker
+            .as_ref()
+            .map_or(Duration::ZERO, speaker::Out::delay)
     }
 
     /// Records into an MP4 file: it is `file` with `.part` behind its name until
@@ -128,12 +147,16 @@ impl Sink {
             state,
             worker: Some(worker),
         };
-        Ok((Self(Some(Arc::new(recording))), recorder))
+        let sink = Self {
+            recording: Some(Arc::new(recording)),
+            speaker: None,
+        };
+        Ok((sink, recorder))
     }
 
     /// Takes a picture that was decoded at `at`. An error is said once; nothing is recorded after it.
     pub fn picture(&self, frame: EncodedFrame, at: Timestamp, show: bool) -> Result<(), Fault> {
-        let Some(recording) = &self.0 else {
+        let Some(recording) = &self.recording else {
             return Ok(());
         };
         let number = recording.pictures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -145,9 +168,13 @@ impl Sink {
         recording.put(Item::Picture { frame, at, show })
     }
 
-    /// Takes 20 ms of sound that are played at `at`. Silence before the first packet is not recorded.
+    /// Takes 20 ms of sound that are heard at `at`, which counts [`Self::delay`]. Silence
+    /// before the first packet is not recorded.
     pub fn sound(&self, samples: Vec<i16>, at: Timestamp, kind: SoundKind) -> Result<(), Fault> {
-        let Some(recording) = &self.0 else {
+        if let Some(speaker) = &self.speaker {
+            speaker.play(&samples);
+        }
+        let Some(recording) = &self.recording else {
             return Ok(());
         };
         if kind == SoundKind::Packet {

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::wire::guest::Media;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
@@ -15,6 +17,11 @@ use tokio::time::MissedTickBehavior;
 use crate::capture::{self, Source};
 use crate::clock::Clock;
 use crate::config::{Config, Reports};
+use crate::devices::choice::Wish;
+use crate::devices::reference::Reference;
+use crate::devices::seat::Said;
+use crate::devices::watch::{self, Notice};
+use crate::devices::{Backend, Kind};
 use crate::endpoint::certificate::{EARLY, VALID};
 use crate::endpoint::{Connected, Endpoint};
 use crate::engine::ports::{
@@ -25,6 +32,7 @@ use crate::fetch::{self, Agency};
 use crate::intent::Intent;
 use crate::link::Link;
 use crate::play::Sink;
+use crate::play::speaker::Speaker;
 use crate::remote::{self, Remote};
 use crate::report::Report;
 use crate::session::fanout::Studio;
@@ -37,6 +45,8 @@ use crate::{Faults, keys, link};
 const EVENTS: usize = 256;
 /// Intents that the loop has not yet taken.
 const INTENTS: usize = 16;
+/// What happened to devices and the loop has not yet taken.
+const NOTICES: usize = 64;
 /// How often the engine hears that time passed.
 const TICK: Duration = Duration::from_millis(250);
 /// The age at which a certificate is replaced, once nobody is expected under it.
@@ -48,6 +58,7 @@ const GOODBYE: Duration = Duration::from_millis(1_500);
 struct Running {
     commands: Post<SessionCommand>,
     studio: Studio,
+    speaker: Option<Speaker>,
 }
 
 struct Node {
@@ -59,6 +70,11 @@ struct Node {
     endpoint: Endpoint,
     link: Post<LinkCommand>,
     events: session::Events,
+    notices: Post<Notice>,
+    /// What was shown last of each kind of device.
+    shown: BTreeMap<Kind, Said>,
+    /// What camera and microphone give now.
+    capture: Media,
     sessions: BTreeMap<SessionId, Running>,
     /// When the endpoint's certificate was made.
     certified: Instant,
@@ -76,6 +92,8 @@ struct Doors {
     bitrate: u32,
     record: Option<PathBuf>,
     reports: Option<Reports>,
+    speaker: Option<Wish>,
+    devices: Arc<dyn Backend>,
 }
 
 /// Where a person's intents come from, besides the control socket.
@@ -92,7 +110,13 @@ pub async fn run(
     mut show: impl FnMut(&View),
 ) -> Result<u8, Fault> {
     let clock = Clock::start();
-    let source = capture::open(&config.capture)?;
+    let source = capture::open(&config.capture, &config.devices)?;
+    let mut found = source.devices().to_vec();
+    let find = |wish| {
+        let listed = config.devices.list();
+        watch::find(Kind::Speaker, wish, &listed, &mut found)
+    };
+    let speaker = config.speaker.as_ref().map(find).transpose()?;
     if let Some(dir) = &config.record {
         make_dir(dir)?;
     }
@@ -110,6 +134,7 @@ pub async fn run(
         talk: config.talk,
     };
     let (events, mut heard) = mailbox(EVENTS);
+    let (notices, mut noticed) = mailbox(NOTICES);
     let Link {
         commands: link,
         events: mut link_events,
@@ -125,11 +150,19 @@ pub async fn run(
             bitrate: config.bitrate,
             record: config.record,
             reports: config.reports,
+            speaker,
+            devices: config.devices,
         },
         source,
         endpoint,
         link,
         events,
+        notices,
+        shown: BTreeMap::new(),
+        capture: Media {
+            audio: true,
+            video: true,
+        },
         sessions: BTreeMap::new(),
         certified: clock.now().mono,
         remote,
@@ -138,6 +171,14 @@ pub async fn run(
         reports: 0,
     };
     node.local();
+    let capture = Media {
+        audio: node.source.has_audio(),
+        video: node.source.has_video(),
+    };
+    node.capture(capture);
+    for notice in found {
+        node.notice(notice, &mut show);
+    }
 
     let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -161,6 +202,10 @@ pub async fn run(
             Some(intent) = intents.recv() => Input::Intent(intent),
             Some(event) = link_events.recv() => Input::Link(event),
             Some((id, event)) = heard.recv() => Input::Session(id, event),
+            Some(notice) = noticed.recv() => {
+                node.notice(notice, &mut show);
+                continue;
+            }
             fetched = fetched(&mut node.fetched) => Input::Descriptor(fetched),
             _ = tick.tick() => {
                 node.renew()?;
@@ -238,6 +283,42 @@ impl Node {
             .handle_input(self.clock.now(), Input::Local(local));
     }
 
+    /// What camera and microphone give from now on.
+    fn capture(&mut self, capture: Media) {
+        self.capture = capture;
+        self.engine
+            .handle_input(self.clock.now(), Input::Capture(capture));
+    }
+
+    /// Something happened to a device: the person sees it once, the other end learns what
+    /// it can still see and hear.
+    fn notice(&mut self, notice: Notice, show: &mut impl FnMut(&View)) {
+        let Notice {
+            kind,
+            said,
+            running,
+        } = notice;
+        let mut capture = self.capture;
+        match kind {
+            Kind::Camera => capture.video = running,
+            Kind::Microphone => capture.audio = running,
+            Kind::Speaker => {}
+        }
+        if capture != self.capture {
+            self.capture(capture);
+        }
+        if self.shown.get(&kind) != Some(&said) {
+            self.shown.insert(kind, said.clone());
+            let view = View::Device {
+                device: kind,
+                state: said.state,
+                name: said.name,
+                detail: said.detail,
+            };
+            self.view(view, show);
+        }
+    }
+
     /// A certificate lives for a day at most; a guest that is expected knows the old one.
     fn renew(&mut self) -> Result<(), Fault> {
         let now = self.clock.now();
@@ -278,11 +359,13 @@ impl Node {
         host: bool,
         connecting: oneshot::Receiver<Result<Connected, Fault>>,
     ) -> Result<(), Fault> {
+        let played = Reference::default();
         let studio = Studio::start(
             &self.source,
-            self.config.fps,
-            self.config.bitrate,
+            (self.config.fps, self.config.bitrate),
             self.clock,
+            &self.notices,
+            &played,
         )?;
         let (sink, recorder) = match &self.config.record {
             Some(dir) => {
@@ -290,6 +373,15 @@ impl Node {
                 (sink, Some(recorder))
             }
             None => (Sink::none(), None),
+        };
+        let speaker = self.config.speaker.clone().map(|wish| {
+            let (backend, notices) = (self.config.devices.clone(), self.notices.clone());
+            Speaker::start(wish, backend, self.clock, notices, played)
+        });
+        let speaker = speaker.transpose()?;
+        let sink = match &speaker {
+            Some(speaker) => sink.with_speaker(speaker.out()),
+            None => sink,
         };
         let seed = keys::draw()?;
         let number = |at: usize| {
@@ -310,7 +402,14 @@ impl Node {
             faults: self.faults,
         };
         let commands = session::start(setup, self.events.clone());
-        self.sessions.insert(id, Running { commands, studio });
+        self.sessions.insert(
+            id,
+            Running {
+                commands,
+                studio,
+                speaker,
+            },
+        );
         Ok(())
     }
 
@@ -340,10 +439,15 @@ impl Node {
 
     fn forget(&mut self, id: SessionId) {
         self.endpoint.forget(id);
-        if let Some(Running { commands, studio }) = self.sessions.remove(&id) {
+        if let Some(Running {
+            commands,
+            studio,
+            speaker,
+        }) = self.sessions.remove(&id)
+        {
             drop(commands);
             // joins threads
-            tokio::task::spawn_blocking(move || drop(studio));
+            tokio::task::spawn_blocking(move || drop((studio, speaker)));
         }
     }
 

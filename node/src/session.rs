@@ -195,7 +195,12 @@ impl Task {
             parts.bitrate,
             parts.fanout.control(),
         );
-        let downlink = Downlink::new(own, peer, report_ssrc, due_post, sound_post);
+        let downlink = Downlink::new(
+            (own, peer),
+            report_ssrc,
+            (due_post, sound_post),
+            parts.sink.clone(),
+        );
         let mut reading = JoinSet::new();
         reading.spawn(downlink::read_streams(connection.clone(), piece_post));
         let (video, audio) = parts.fanout.subscribe();

@@ -16,6 +16,7 @@ use suora_protocol::identity::{Hash, Key, PeerId, Seed};
 use suora_protocol::limits;
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::Framer;
+use suora_protocol::wire::guest::Media;
 use suora_relay::hub::Hub;
 
 use super::{Agency, DESK, Event, HUB_TICK, Node, NodeId, TICK, World, desk};
@@ -242,6 +243,11 @@ impl World {
         self.tell(id, Input::Intent(intent));
     }
 
+    /// From now on a node's microphone and camera give this.
+    pub fn devices(&mut self, id: NodeId, capture: Media) {
+        self.tell(id, Input::Capture(capture));
+    }
+
     /// All that the person saw.
     pub fn views(&self, id: NodeId) -> &[View] {
         &self.nodes[id.0].views
@@ -280,6 +286,14 @@ impl World {
     pub fn fault(&self, id: NodeId) -> Option<Code> {
         self.last(id, |view| match view {
             View::Fault { code, .. } => Some(*code),
+            _ => None,
+        })
+    }
+
+    /// What the other end said last that it sends: sound, picture.
+    pub fn peer_media(&self, id: NodeId) -> Option<(bool, bool)> {
+        self.last(id, |view| match view {
+            View::PeerMedia { audio, video } => Some((*audio, *video)),
             _ => None,
         })
     }

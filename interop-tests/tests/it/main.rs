@@ -4,6 +4,7 @@
 mod blind;
 mod consultation;
 mod demo;
+mod devices;
 mod house;
 mod impostor;
 mod kill;

@@ -11,6 +11,7 @@ use suora_protocol::identity::Seed;
 
 use crate::capture::{self, Spec};
 use crate::config::{Config, Reports};
+use crate::devices::choice::Typed;
 use crate::endpoint::Listen;
 use crate::engine::Role;
 use crate::fetch::Agency;
@@ -27,12 +28,18 @@ pub struct Common {
     /// Hang up so many seconds after the officer accepted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: Option<u32>,
-    /// What the other one sees: pattern, none, or a file (Y4M, MP4 or Annex B with H.264).
-    #[arg(long, value_name = "SOURCE", default_value = "pattern")]
+    /// What the other one sees: a camera's name or a part of it (`suora devices` lists them), default, none, pattern, or a file (Y4M, MP4 or Annex B with H.264).
+    #[arg(long, value_name = "SOURCE", default_value = "default")]
     pub camera: Spec,
-    /// What the other one hears: pattern, none, or a file (WAV, Ogg Opus, MP4). By default the camera's own sound.
+    /// What the other one hears: a microphone's name or a part of it, default, none, pattern, or a file (WAV, Ogg Opus, MP4). By default the sound of the camera's file or pattern, else the default microphone.
     #[arg(long, value_name = "SOURCE")]
     pub mic: Option<Spec>,
+    /// Send what the microphone hears as it is: with echo and noise, and as loud as it is.
+    #[arg(long)]
+    pub raw_mic: bool,
+    /// Where you hear the other one: a loudspeaker's name or a part of it, default, or none.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub speaker: Typed,
     /// Most kilobits of picture a second.
     #[arg(long, value_name = "KBIT", default_value_t = 600, value_parser = clap::value_parser!(u32).range(80..=20_000))]
     pub bitrate: u32,
@@ -73,10 +80,13 @@ impl Common {
             capture: capture::Settings {
                 camera: self.camera,
                 mic: self.mic,
+                raw_mic: self.raw_mic,
                 width: 640,
                 height: 360,
                 fps: 30,
             },
+            speaker: self.speaker.0,
+            devices: super::devices::backend()?,
             bitrate: self.bitrate * 1_000,
             record: self.record,
             reports: self.report.map(|path| {

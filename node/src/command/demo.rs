@@ -381,6 +381,7 @@ impl Stage<'_> {
             .args(["--loopback", "--listen", "127.0.0.1:0"])
             .arg("--camera")
             .arg(self.file(&format!("agency/{name}.mp4")))
+            .args(["--speaker", "none"])
             .arg("--record")
             .arg(&self.dir)
             .arg("--report")

@@ -82,6 +82,12 @@ impl Engine {
 
     fn set_media(&mut self, media: Media) -> Result<(), Fault> {
         self.media = media;
+        self.tell_media()
+    }
+
+    /// Tells the other end, and the uplink, what is sent from now on.
+    pub(super) fn tell_media(&mut self) -> Result<(), Fault> {
+        let media = super::both(self.media, self.capture);
         if let Some(session) = &mut self.session {
             session.talk().media(media)?;
             let command = SessionCommand::Media {

@@ -8,6 +8,7 @@ use suora_protocol::documents::{Dcid, SessionId};
 use suora_protocol::fault::Fault;
 use suora_protocol::identity::{AgencyId, Hash, Key};
 use suora_protocol::time::Timestamp;
+use suora_protocol::wire::guest::Media;
 use suora_protocol::wire::{citizen, officer};
 
 use crate::intent::Intent;
@@ -23,6 +24,8 @@ pub enum Input {
     Descriptor(Result<Fetched, Fault>),
     /// Our own endpoint stands.
     Local(Local),
+    /// What our camera and microphone give now.
+    Capture(Media),
     /// The control link says.
     Link(LinkEvent),
     /// A session says.

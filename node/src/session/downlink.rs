@@ -14,6 +14,7 @@ use suora_protocol::time::Now;
 use tokio::task::JoinSet;
 
 use crate::decode::Slot20;
+use crate::play::Sink;
 use crate::worker::Post;
 
 /// A clock that stood still for longer than this is set again, not caught up with.
@@ -52,13 +53,20 @@ pub struct Downlink {
     slot: Option<Instant>,
     due: Option<Instant>,
     outs: Option<(Post<Due>, Post<Slot20>)>,
+    /// Tells how long sound takes from the decoder to the ear.
+    sink: Sink,
     /// The decoder found no room: wait for a keyframe.
     gap: bool,
 }
 
 impl Downlink {
-    /// At `own`, for what `peer` sends.
-    pub fn new(own: u8, peer: u8, ssrc: u32, video: Post<Due>, audio: Post<Slot20>) -> Self {
+    /// At `own`, for what `peer` sends; what is decoded goes to `sink`.
+    pub fn new(
+        (own, peer): (u8, u8),
+        ssrc: u32,
+        (video, audio): (Post<Due>, Post<Slot20>),
+        sink: Sink,
+    ) -> Self {
         Self {
             receiver: Receiver::new(own, peer, ssrc),
             jitter: Jitter::new(),
@@ -66,6 +74,7 @@ impl Downlink {
             slot: None,
             due: None,
             outs: Some((video, audio)),
+            sink,
             gap: false,
         }
     }
@@ -144,11 +153,17 @@ impl Downlink {
                 utc: now.utc - now.mono.saturating_duration_since(slot),
             };
             let sound = self.jitter.pull(at);
+            // the ear hears it once the loudspeaker has played what waits before it
+            let heard = Now {
+                mono: at.mono,
+                utc: at.utc + self.sink.delay(),
+            };
             if let Sound::Packet { captured, .. } = &sound {
-                self.playout.voice(at, *captured);
+                self.playout.voice(heard, *captured);
             }
+            let at = heard.utc;
             if let Some((_, audio)) = &self.outs
-                && audio.post(Slot20 { sound, at: at.utc }).is_err()
+                && audio.post(Slot20 { sound, at }).is_err()
             {
                 tracing::debug!("the sound decoder is behind");
             }

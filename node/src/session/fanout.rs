@@ -9,6 +9,8 @@ use suora_protocol::media::{EncodedFrame, Kind};
 
 use crate::capture::{Capture, Source};
 use crate::clock::Clock;
+use crate::devices::reference::Reference;
+use crate::devices::watch::Notice;
 use crate::encode::{self, Control};
 use crate::worker::{Mailbox, Post, Worker, mailbox};
 
@@ -48,9 +50,16 @@ pub struct Studio {
 }
 
 impl Studio {
-    /// Starts capture and encoders.
-    pub fn start(source: &Source, fps: u32, bitrate: u32, clock: Clock) -> Result<Self, Fault> {
-        let mut capture = source.start(clock)?;
+    /// Starts capture and encoders. What happens to devices goes to `notices`; `played` is
+    /// what the loudspeaker says meanwhile.
+    pub fn start(
+        source: &Source,
+        (fps, bitrate): (u32, u32),
+        clock: Clock,
+        notices: &Post<Notice>,
+        played: &Reference,
+    ) -> Result<Self, Fault> {
+        let mut capture = source.start(clock, notices, played)?;
         let sounds = std::mem::replace(&mut capture.sounds, mailbox(1).1);
         let fanout = Fanout {
             seats: Seats::default(),

@@ -9,7 +9,7 @@ use suora_node::intent::Intent;
 use suora_node::view::{Stage, View};
 use suora_protocol::fault::Code;
 use suora_protocol::limits;
-use suora_protocol::wire::guest::ToHost;
+use suora_protocol::wire::guest::{Media, ToHost};
 use suora_protocol::wire::officer::Status;
 
 use super::{COMPLETED, accept, outcome, reaches, secs};
@@ -268,6 +268,36 @@ fn nothing_private_leaves_before_the_welcome() {
     );
     world.run(secs(1));
     assert_eq!(world.chat(otto), [("peer", "my secret".into())]);
+}
+
+#[test]
+fn the_other_end_learns_which_devices_are_there() {
+    let mut world = world();
+    let otto = world.officer();
+    world.run(secs(1));
+    let anna = world.citizen();
+    let gives = |audio, video| Media { audio, video };
+    // no camera from the beginning: voice only
+    world.devices(anna, gives(true, false));
+    accept(&mut world, otto);
+    reaches(&mut world, anna, Stage::Accepted);
+    world.run(secs(1));
+    assert_eq!(world.peer_media(otto), Some((true, false)));
+    // one is plugged in, then switched off by the person and pulled out: still off
+    world.devices(anna, gives(true, true));
+    world.run(secs(1));
+    assert_eq!(world.peer_media(otto), Some((true, true)));
+    world.ask(anna, Intent::Camera { on: false });
+    world.devices(anna, gives(true, false));
+    world.devices(anna, gives(true, true));
+    world.run(secs(1));
+    assert_eq!(world.peer_media(otto), Some((true, false)));
+    world.ask(anna, Intent::Camera { on: true });
+    world.devices(anna, gives(false, true));
+    world.run(secs(1));
+    assert_eq!(world.peer_media(otto), Some((false, true)));
+    // the other direction was never touched
+    assert_eq!(world.peer_media(anna), None);
 }
 
 #[test]
