@@ -2,6 +2,7 @@
 //! own protocol core, and a wire between them that delays, loses, narrows and goes dark.
 //! The same seed gives the same run.
 
+pub mod day;
 pub mod end;
 pub mod line;
 pub mod table;

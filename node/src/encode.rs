@@ -18,6 +18,7 @@ use crate::worker::{Mailbox, Slot, Worker};
 pub struct Control {
     target: AtomicU32,
     keyframe: AtomicBool,
+    wanted: AtomicBool,
 }
 
 impl Control {
@@ -29,6 +30,7 @@ impl Control {
         Self {
             target: AtomicU32::new(bits_per_second),
             keyframe: AtomicBool::new(false),
+            wanted: AtomicBool::new(true),
         }
     }
 
@@ -45,6 +47,17 @@ impl Control {
     /// The next picture is to be a keyframe.
     pub fn keyframe(&self) {
         self.keyframe.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the camera's next picture is to be encoded: one that had to wait is worth less
+    /// than the next.
+    pub fn set_wanted(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether the camera's next picture is to be encoded.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Whether a keyframe was asked for since the last one.
@@ -67,7 +80,9 @@ pub fn video(
             if stop.is_set() {
                 return;
             }
-            if let Some(frame) = encoder.encode(&picture, &control) {
+            if control.is_wanted()
+                && let Some(frame) = encoder.encode(&picture, &control)
+            {
                 out(frame);
             }
         }

@@ -395,7 +395,12 @@ impl Task {
             match upward {
                 Upward::Report(bytes) => self.uplink.report(bytes),
                 Upward::Keyframe => self.uplink.keyframe(),
-                Upward::Arrivals(arrivals) => self.uplink.arrivals(now, &arrivals),
+                Upward::Arrivals(arrivals) => {
+                    self.uplink.arrivals(now, &arrivals);
+                    if let Some(trip) = self.uplink.round_trip() {
+                        self.downlink.round_trip(now, trip)?;
+                    }
+                }
             }
         }
         Ok(())

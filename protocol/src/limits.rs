@@ -70,6 +70,12 @@ pub const FRAME_STREAMS_MAX: usize = 24;
 pub const UNI_STREAMS_MAX: u32 = 64;
 /// A frame that is older than this when its bytes could leave is reset.
 pub const FRAME_STALE: Duration = Duration::from_millis(400);
+/// A picture that is longer than this on its stream is sent once, in bytes.
+pub const COPY_MAX: usize = 6_000;
+/// A picture is sent so often at most.
+pub const COPIES_MAX: usize = 3;
+/// No picture leaves once no report told for this and a round trip of what was sent.
+pub const UNTOLD: Duration = Duration::from_millis(300);
 /// How long a guest holds media that came before it heard of the accept.
 pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 /// Most packets that one arrival report covers on a flow.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt, WriteError};
+use suora_node::endpoint::congestion;
 use suora_protocol::fault::Fault;
 use suora_protocol::media::jitter::{self, Jitter, Sound};
 use suora_protocol::media::outgoing::{Gone, Outgoing, Quic};
@@ -20,8 +21,8 @@ use super::wire::Tenant;
 
 /// Where frames come from.
 pub trait Source {
-    /// Frames that are due; `target` is of pictures, in bits a second.
-    fn due(&mut self, now: Now, target: u32, keyframe: bool) -> Vec<EncodedFrame>;
+    /// Frames that are due; `target` is of pictures, in bits a second; `None`: none is wanted now.
+    fn due(&mut self, now: Now, target: Option<u32>, keyframe: bool) -> Vec<EncodedFrame>;
     /// When the next is due.
     fn next(&self) -> Option<Instant>;
 }
@@ -79,6 +80,10 @@ struct Wire<'a> {
 
 impl Quic for Wire<'_> {
     type Stream = StreamId;
+
+    fn under_way(&self) -> usize {
+        congestion::under_way(self.connection.congestion_state().clone_box())
+    }
 
     fn datagram(&mut self, bytes: Bytes) {
         // the oldest give way where the buffer is full
@@ -141,7 +146,7 @@ impl End {
         Self {
             outgoing: Outgoing::new(
                 Sender::new(number, [ssrc, ssrc + 1]),
-                Rate::new(most, (80_000, most)),
+                Rate::new((80_000, most)),
             ),
             receiver: Receiver::new(number, 1 - number, ssrc + 2),
             jitter: Jitter::new(),
@@ -249,8 +254,11 @@ impl End {
                 }
                 receiver::Output::Keyframe => self.keyframe = true,
                 receiver::Output::Arrivals(report) => {
-                    self.outgoing.arrivals(now, &report);
-                    self.steer(now, Ok(()));
+                    let result = self.outgoing.arrivals(now, &report);
+                    self.steer(now, result);
+                    if let Some(trip) = self.outgoing.round_trip() {
+                        self.receive(now, receiver::Input::RoundTrip(trip));
+                    }
                 }
                 receiver::Output::Wait(due, _) => {
                     self.due = due;
@@ -313,7 +321,8 @@ impl Tenant for End {
         }
         self.given(now, connection);
         let keyframe = std::mem::take(&mut self.keyframe);
-        let target = self.outgoing.rate().target();
+        let wanted = self.outgoing.wants_picture(now);
+        let target = wanted.then(|| self.outgoing.rate().target());
         let frames = self.source.due(now, target, keyframe);
         self.keyframe |= keyframe && !frames.iter().any(|frame| frame.kind == Kind::Video);
         for frame in frames {
@@ -390,7 +399,7 @@ fn frame(kind: Kind, captured: Timestamp, data: Vec<u8>, keyframe: bool) -> Enco
 }
 
 impl Source for Model {
-    fn due(&mut self, now: Now, target: u32, keyframe: bool) -> Vec<EncodedFrame> {
+    fn due(&mut self, now: Now, target: Option<u32>, keyframe: bool) -> Vec<EncodedFrame> {
         let mut frames = Vec::new();
         while self.at(self.sounds, 50) <= now.mono {
             // TOC: SILK wideband, 20 ms, mono
@@ -405,7 +414,7 @@ impl Source for Model {
             let key = keyframe || self.pictures == 0;
             // some are twice as large as others
             let share = 0.67 + 0.67 * f64::from(self.pictures * 7 % 11) / 10.0;
-            let size = f64::from(target) / 8.0 / f64::from(self.fps) * share;
+            let size = f64::from(target.unwrap_or(0)) / 8.0 / f64::from(self.fps) * share;
             let size = match (key, self.fixed) {
                 (true, _) => self.keyframe,
                 (false, Some(size)) => size,
@@ -413,7 +422,7 @@ impl Source for Model {
             };
             let mut unit = vec![0xaa; size.max(64)];
             unit[..5].copy_from_slice(&[0, 0, 0, 1, if key { 0x65 } else { 0x41 }]);
-            if self.video {
+            if self.video && target.is_some() {
                 frames.push(frame(Kind::Video, now.utc - late, unit, key));
             }
             self.pictures += 1;

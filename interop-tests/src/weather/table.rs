@@ -9,6 +9,7 @@ use suora_node::endpoint::transport;
 use suora_protocol::fault::Fault;
 use suora_protocol::time::{Now, Timestamp};
 
+use super::day;
 use super::end::{Diary, End, Model};
 use super::line::{Loss, Weather};
 use super::wire::{Net, Tenant};
@@ -243,7 +244,7 @@ impl Scene {
 }
 
 /// The value at this share of the ordered values; not a number where there is none.
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+pub(super) fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (values.len() as f64 * share) as usize;
     let last = values.len().saturating_sub(1);
@@ -298,19 +299,23 @@ impl std::fmt::Display for Row {
     }
 }
 
-type Figures = Vec<(&'static str, Aim, f64)>;
+/// Names, aims and figures of a scene.
+pub type Figures = Vec<(&'static str, Aim, f64)>;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
 /// All scenes by each of these controllers; figures are medians over `seeds`.
 pub fn rows(controllers: &[Controller], seeds: &[u8]) -> Result<Vec<Row>, Fault> {
-    let scenes: [fn(Run) -> Result<Figures, Fault>; 6] = [
+    let scenes: [fn(Run) -> Result<Figures, Fault>; 9] = [
         two_percent,
         blackouts,
         large_frames,
         first_keyframe,
         capacity_step,
         beside_cubic,
+        day::five_percent,
+        day::twenty_percent,
+        day::narrow,
     ];
     let mut rows = Vec::new();
     for scene in scenes {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use suora_interop::weather::day::minute;
 use suora_interop::weather::line::{Loss, Weather};
-use suora_interop::weather::table::{Controller, Scene};
+use suora_interop::weather::table::{self, Controller, Row, Scene};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -33,4 +34,75 @@ fn the_same_seed_gives_the_same_diary_and_another_one_another() {
     };
     assert_eq!(diary(1), diary(1));
     assert_ne!(diary(1), diary(2));
+}
+
+/// The rows of one scene by one controller.
+fn rows(
+    scene: fn(table::Run) -> Result<table::Figures, suora_protocol::fault::Fault>,
+    controller: Controller,
+) -> Vec<Row> {
+    let figures = scene((controller, 1)).unwrap().into_iter();
+    figures
+        .map(|(name, aim, figure)| Row {
+            name,
+            aim,
+            figures: vec![figure],
+        })
+        .collect()
+}
+
+#[test]
+fn sound_comes_back_with_the_wire_and_a_window_that_never_moves_does_not_let_it() {
+    let missed = |controller| {
+        let rows = rows(table::blackouts, controller);
+        rows.iter().filter(|row| !row.holds(0)).count()
+    };
+    assert_eq!(missed(Controller::Ours), 0);
+    assert_eq!(missed(Controller::Constant), 3);
+}
+
+// covers: SUORA-MED-013
+#[test]
+fn pictures_give_way_to_sound_when_the_wire_becomes_narrow_and_come_back() {
+    for row in rows(table::capacity_step, Controller::Ours) {
+        assert!(row.holds(0), "{row}");
+    }
+}
+
+// covers: SUORA-MED-025
+#[test]
+fn a_transfer_by_cubic_leaves_us_our_part_and_we_its() {
+    for row in rows(table::beside_cubic, Controller::Ours) {
+        assert!(row.holds(0), "{row}");
+    }
+}
+
+#[test]
+fn a_twentieth_lost_is_hardly_seen_and_a_fifth_does_not_stop_the_picture() {
+    let few = minute((Controller::Ours, 1), 1_000_000, 0.05, 1_500_000).unwrap();
+    assert!(
+        few.picture < 190.0 && few.fps > 25.0 && few.gap < 500.0,
+        "{few:?}"
+    );
+    let many = minute((Controller::Ours, 1), 1_000_000, 0.2, 1_500_000).unwrap();
+    assert!(many.fps >= 12.0 && many.gap < 1_000.0, "{many:?}");
+}
+
+// covers: SUORA-MED-024
+#[test]
+fn nothing_of_a_picture_leaves_while_nothing_gets_through() {
+    let mut weather = Weather::delay(25).narrow(4_000_000);
+    weather.blackouts = vec![(S(3), S(6))];
+    let mut scene = Scene::new(&weather, (Controller::Ours, 1), 1_000_000, |_| {}).unwrap();
+    scene.net.run_to(Duration::from_millis(3_700));
+    let before = scene.net.lines[0].sent.1;
+    scene.net.run_to(Duration::from_millis(5_900));
+    let sent = scene.net.lines[0].sent.1 - before;
+    // sound, probes and acknowledgements
+    assert!(sent < 2_200 * 20, "{sent}");
+    scene.net.run_to(S(8));
+    let end = scene.at(S(6));
+    let shown = scene.diary(1).shown.iter();
+    let first = shown.map(|shown| shown.at).find(|at| *at > end).unwrap();
+    assert!(first.micros_since(end) < 500_000);
 }

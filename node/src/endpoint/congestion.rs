@@ -24,6 +24,14 @@ impl ControllerFactory for Floating {
     }
 }
 
+/// Bytes under way on a connection with this controller; 0 with another one.
+pub fn under_way(controller: Box<dyn Controller>) -> usize {
+    let window = controller.into_any().downcast::<Window>();
+    window.map_or(0, |window| {
+        usize::try_from(window.in_flight).unwrap_or(usize::MAX)
+    })
+}
+
 #[derive(Clone, Debug)]
 struct Window {
     in_flight: u64,

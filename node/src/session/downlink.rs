@@ -117,6 +117,11 @@ impl Downlink {
         self.receiver.handle_input(now, Input::Undecodable)
     }
 
+    /// A round trip takes so long.
+    pub fn round_trip(&mut self, now: Now, trip: Duration) -> Result<(), Fault> {
+        self.receiver.handle_input(now, Input::RoundTrip(trip))
+    }
+
     /// Plays what is due; what the other end wants comes back.
     pub fn tick(&mut self, now: Now) -> Result<Vec<Upward>, Fault> {
         if self.due.is_some_and(|due| due <= now.mono) {

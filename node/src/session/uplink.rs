@@ -2,7 +2,7 @@
 //! of the encoder.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -18,6 +18,7 @@ use suora_protocol::media::{EncodedFrame, Kind};
 use suora_protocol::time::Now;
 
 use crate::encode::Control;
+use crate::endpoint::congestion;
 use crate::report::{AudioSent, VideoSent};
 
 /// The least bits of picture a second.
@@ -32,6 +33,10 @@ struct Wire {
 
 impl Quic for Wire {
     type Stream = SendStream;
+
+    fn under_way(&self) -> usize {
+        congestion::under_way(self.connection.congestion_state())
+    }
 
     fn datagram(&mut self, bytes: Bytes) {
         // one that finds no room is followed by the next
@@ -82,8 +87,8 @@ impl Uplink {
         encoder: Arc<Control>,
     ) -> Self {
         let bitrate = bitrate.max(LEAST);
-        encoder.set_target(bitrate);
-        let rate = Rate::new(bitrate, (LEAST, bitrate));
+        let rate = Rate::new((LEAST, bitrate));
+        encoder.set_target(rate.target());
         Self {
             wire: Wire {
                 connection,
@@ -120,8 +125,13 @@ impl Uplink {
 
     /// What the other end received.
     pub fn arrivals(&mut self, now: Now, report: &ArrivalReport) {
-        self.outgoing.arrivals(now, report);
-        self.steer(Ok(()));
+        let result = self.outgoing.arrivals(now, report);
+        self.steer(now, result);
+    }
+
+    /// How long a round trip takes now, if that is known.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.outgoing.round_trip()
     }
 
     /// A report of the downlink leaves.
@@ -132,7 +142,7 @@ impl Uplink {
     /// Time passed.
     pub fn tick(&mut self, now: Now) {
         let result = self.outgoing.tick(now, &mut self.wire);
-        self.steer(result);
+        self.steer(now, result);
     }
 
     /// When to come again.
@@ -148,7 +158,7 @@ impl Uplink {
     /// The other end has this stream.
     pub fn on_acked(&mut self, now: Now, stream: u64) {
         let result = self.outgoing.acked(now, &mut self.wire, stream);
-        self.steer(result);
+        self.steer(now, result);
     }
 
     /// Smoothed share of our packets that were lost.
@@ -179,11 +189,11 @@ impl Uplink {
 
     fn input(&mut self, now: Now, input: Input) {
         let result = self.outgoing.handle_input(now, &mut self.wire, input);
-        self.steer(result);
+        self.steer(now, result);
     }
 
     /// Tells the encoder what the rate control decided.
-    fn steer(&mut self, result: Result<(), Fault>) {
+    fn steer(&mut self, now: Now, result: Result<(), Fault>) {
         if let Err(fault) = result {
             tracing::warn!(%fault, "a frame was not sent");
         }
@@ -191,5 +201,6 @@ impl Uplink {
             self.encoder.keyframe();
         }
         self.encoder.set_target(self.outgoing.rate().target());
+        self.encoder.set_wanted(self.outgoing.wants_picture(now));
     }
 }

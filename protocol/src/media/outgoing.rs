@@ -4,7 +4,7 @@
 //! write decides on the next.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
@@ -12,8 +12,13 @@ use super::rate::Rate;
 use super::rtcp::ArrivalReport;
 use super::sender::{Input, Output, Sender, Sent};
 use crate::fault::Fault;
-use crate::limits::BEAT;
+use crate::limits::{self, BEAT};
 use crate::time::Now;
+
+/// The camera's pictures are passed over while as much waits as leaves in this time.
+const BACKLOG: Duration = Duration::from_millis(100);
+/// A round trip before one was seen.
+const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// A stream or connection that takes nothing any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +28,8 @@ pub struct Gone;
 pub trait Quic {
     /// A unidirectional stream.
     type Stream;
+    /// Bytes that were sent and are neither acknowledged nor lost.
+    fn under_way(&self) -> usize;
     /// Sends a datagram; where the buffer is full the oldest gives way.
     fn datagram(&mut self, bytes: Bytes);
     /// Opens a stream; `None`: the other end grants none now.
@@ -57,6 +64,11 @@ pub struct Outgoing<S> {
     keyframe: bool,
     beat: Option<Instant>,
     report: Option<Instant>,
+    /// When something left that no report can have told of yet.
+    untold: Option<Instant>,
+    /// Packets of sound that left before.
+    sounds: u64,
+    silent: bool,
 }
 
 impl<S> Outgoing<S> {
@@ -70,12 +82,21 @@ impl<S> Outgoing<S> {
             keyframe: false,
             beat: None,
             report: None,
+            untold: None,
+            sounds: 0,
+            silent: false,
         }
     }
 
     /// The rate control.
     pub const fn rate(&self) -> &Rate {
         &self.rate
+    }
+
+    /// How long a packet and what is said to it take now, as far as reports showed it.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let trip = self.rate.round_trip()?;
+        Some(trip + self.rate.queue())
     }
 
     /// What left so far.
@@ -88,6 +109,12 @@ impl<S> Outgoing<S> {
         std::mem::replace(&mut self.keyframe, false)
     }
 
+    /// Whether the next picture of the camera is worth encoding: none is while those before it
+    /// wait, a queue drains, or nothing gets through.
+    pub fn wants_picture(&self, now: Now) -> bool {
+        !self.rate.holds() && self.rate.takes(now, self.sender.backlog()) < BACKLOG
+    }
+
     /// Takes an input; beats are its own, and the gate opens once. A frame that cannot be packetised is a defect of
     /// its encoder: it is dropped, the session goes on.
     pub fn handle_input(
@@ -97,21 +124,48 @@ impl<S> Outgoing<S> {
         input: Input,
     ) -> Result<(), Fault> {
         let frame = matches!(input, Input::Frame(_));
+        self.listen(now)?;
         if matches!(input, Input::Open) && std::mem::replace(&mut self.open, true) {
             return Ok(());
         }
         let mut result = self.sender.handle_input(now, input);
         if frame && self.open {
-            result = result.and(self.beat(now));
+            result = result.and(self.beat(now, quic));
         }
         self.drain(now, quic);
         result
     }
 
     /// What the other end received.
-    pub fn arrivals(&mut self, now: Now, report: &ArrivalReport) {
+    pub fn arrivals(&mut self, now: Now, report: &ArrivalReport) -> Result<(), Fault> {
         let feedback = self.sender.feedback(report);
+        if !feedback.packets.is_empty() {
+            self.untold = None;
+            if std::mem::take(&mut self.silent) {
+                self.sender.handle_input(now, Input::Heard)?;
+            }
+        }
         self.rate.report(now, &feedback);
+        self.sender
+            .handle_input(now, Input::Copies(self.rate.copies()))?;
+        if let Some(trip) = self.round_trip() {
+            self.sender.handle_input(now, Input::RoundTrip(trip))?;
+        }
+        Ok(())
+    }
+
+    /// Pictures stop where nothing that left gets through.
+    fn listen(&mut self, now: Now) -> Result<(), Fault> {
+        let Some(untold) = self.untold.filter(|_| !self.silent) else {
+            return Ok(());
+        };
+        let trip = self.rate.round_trip().unwrap_or(FIRST_ROUND_TRIP);
+        if now.mono.saturating_duration_since(untold) < limits::UNTOLD + trip {
+            return Ok(());
+        }
+        self.silent = true;
+        self.rate.silence(untold);
+        self.sender.handle_input(now, Input::Silence)
     }
 
     /// The other end has all of this stream.
@@ -130,7 +184,7 @@ impl<S> Outgoing<S> {
         if !self.open || self.deadline().is_none_or(|due| due > now.mono) {
             return Ok(());
         }
-        let result = self.beat(now);
+        let result = self.beat(now, quic);
         self.drain(now, quic);
         result
     }
@@ -146,9 +200,9 @@ impl<S> Outgoing<S> {
         [beat, self.report].into_iter().flatten().min()
     }
 
-    fn beat(&mut self, now: Now) -> Result<(), Fault> {
+    fn beat(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {
         self.beat = Some(now.mono);
-        let budget = self.rate.beat(now);
+        let budget = self.rate.beat(now, quic.under_way());
         self.sender.handle_input(now, Input::Beat(budget))
     }
 
@@ -189,6 +243,10 @@ impl<S> Outgoing<S> {
             }
         }
         self.flush(now, quic);
+        let sounds = self.sender.sent().packets;
+        if std::mem::replace(&mut self.sounds, sounds) != sounds {
+            self.untold.get_or_insert(now.mono);
+        }
     }
 
     /// Hands QUIC what it takes now, oldest picture first.
@@ -213,6 +271,7 @@ impl<S> Outgoing<S> {
                 match quic.write(stream, chunk) {
                     Ok(0) => break,
                     Ok(written) => {
+                        self.untold.get_or_insert(now.mono);
                         outgoing.taken += written;
                         chunk.advance(written);
                         if chunk.is_empty() {

@@ -1,26 +1,63 @@
 //! How much may leave (`spec/media.md`, section 9): arrival reports become the encoder's
-//! target and the bytes of each beat. The queue on the way is estimated from one-way
-//! delays over their least value, as SCReAM (RFC 8298) and Google Congestion Control do:
-//! a growing queue, or loss over a tenth, takes the target down by a factor at once; a
-//! calm second brings it up step by step. Loss under two per cent is taken for random.
+//! target and the bytes of each beat. Sound is never held back.
+//!
+//! The rooms: [`delay`] how long packets queue, [`delivered`] what reached the other end,
+//! [`loss`] whose loss it is, [`compete`] our part beside flows that fill every queue.
+//!
+//! Chosen from its elders: that a queue of one-way delay over a base decides, and a drop of
+//! the rate comes from what was delivered, is SCReAM's (RFC 8298 and its bis draft) and Google
+//! Congestion Control's (draft-ietf-rmcat-gcc); a calm time that makes probing bolder
+//! stands for GCC's probe clusters, which need padding. Neither of the two says what is lost for
+//! other reasons than rate, so that is an experiment here; and neither holds its own beside
+//! CUBIC in a long queue, so that is a mode of its own, as in Copa (NSDI 2018).
 
-use std::collections::VecDeque;
+mod compete;
+mod delay;
+mod delivered;
+mod loss;
+
 use std::time::{Duration, Instant};
 
+use self::compete::Compete;
+use self::delay::Delay;
+use self::delivered::Delivered;
+use self::loss::{Loss, Verdict};
 use super::Kind;
-use crate::limits::BEAT;
+use crate::limits::{BEAT, REPORT_INTERVAL};
 use crate::time::Now;
 
-/// A queue of this length takes the target down.
-const QUEUE_HIGH: i64 = 60_000;
-/// A queue under this lets it grow.
-const QUEUE_LOW: i64 = 20_000;
-/// How often the target moves down and up.
-const STEP: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(200));
-/// The least one-way delay is of this many last reports.
-const BASE_REPORTS: usize = 400;
+/// A queue of this length takes the target down...
+const QUEUE_HIGH: Duration = Duration::from_millis(35);
+/// ...one that grows, from this on...
+const QUEUE_GROWS: Duration = Duration::from_millis(25);
+/// ...and of this no picture leaves until it is short again.
+const QUEUE_HOLD: Duration = Duration::from_millis(80);
+/// A hold ends at this.
+const QUEUE_SHORT: Duration = Duration::from_millis(30);
+/// A queue under this lets the target grow.
+const QUEUE_LOW: Duration = Duration::from_millis(15);
+/// What of the delivered rate is kept when a queue grows.
+const KEEP: f64 = 0.85;
+/// The most that sound takes on a wire, headers included, in bits a second.
+const SOUND: f64 = 60_000.0;
+/// A round trip before one was seen.
+const FIRST_TRIP: Duration = Duration::from_millis(200);
 /// What may leave at once at the start: a first keyframe.
-const BUCKET: f64 = 40_000.0;
+const BURST: f64 = 40_000.0;
+/// What was not sent of the target's bytes may be sent later, as much as these seconds gave.
+const CREDIT: f64 = 0.2;
+/// The first target at most, in bits a second.
+const START: f64 = 500_000.0;
+/// The rate of the last cut is remembered so long.
+const REMEMBERED: Duration = Duration::from_secs(15);
+/// More may be under way by what the target sends in this time: acknowledgements wait for 25 ms.
+const UNDER_WAY: Duration = Duration::from_millis(65);
+/// What is under way too much for so long takes the target down.
+const BRAKED: Duration = Duration::from_millis(150);
+/// The queue of a hold may grow for so long before it counts.
+const HOLD_MAX: Duration = Duration::from_millis(1_500);
+/// A hold of this length after that and a round trip that did not shorten the queue shows another flow.
+const HOLD_TELLS: Duration = Duration::from_millis(400);
 
 /// What a report tells of packets that we sent, each once.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +75,8 @@ pub struct Packet {
     pub kind: Kind,
     /// When QUIC took its last byte.
     pub sent: Instant,
+    /// Its length.
+    pub bytes: usize,
     /// What became of it.
     pub fate: Fate,
 }
@@ -52,194 +91,359 @@ pub enum Fate {
     Arrived(Option<i64>),
 }
 
+/// No picture leaves.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    began: Instant,
+    /// When the queue was longest.
+    since: Instant,
+    queue: Duration,
+    /// The most that came in while there was a queue, in bits a second.
+    carried: f64,
+}
+
+/// The last cut.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    at: Instant,
+    /// What the way carried of pictures, in bits a second.
+    carried: f64,
+}
+
 /// The rate control of one session.
 #[derive(Debug)]
 pub struct Rate {
     target: f64,
     bounds: (f64, f64),
+    delay: Delay,
+    delivered: Delivered,
+    loss: Loss,
+    compete: Option<Compete>,
+    /// What an experiment leaves of the target.
+    share: f64,
+    hold: Option<Hold>,
+    cut: Option<Cut>,
+    report: Option<Instant>,
+    /// Since when pictures leave without a hold.
+    flows: Option<Instant>,
+    /// Since when more is under way than the target puts there.
+    braked: Option<Instant>,
+    /// Since when, by the other end's clock, there is a queue.
+    busy: Option<i64>,
+    /// When something was sent that no report told of; from then to then.
+    dark: Option<(Instant, Option<Instant>)>,
+    /// The first picture left.
+    begun: bool,
     bucket: f64,
+    /// Bytes that may leave faster than the target asks.
+    credit: f64,
     beat: Option<Instant>,
-    base: VecDeque<i64>,
-    queue: i64,
-    loss: f64,
-    moved: Option<Instant>,
-    /// From where sending times count.
-    zero: Option<Instant>,
 }
 
 impl Rate {
-    /// Starts at `start` bits a second of picture, within `bounds`.
-    pub fn new(start: u32, bounds: (u32, u32)) -> Self {
+    /// Within these bits a second of picture. Begins at the most, but not over 500 kbit/s.
+    pub fn new(bounds: (u32, u32)) -> Self {
+        let (least, most) = (f64::from(bounds.0), f64::from(bounds.1));
         Self {
-            target: f64::from(start),
-            bounds: (f64::from(bounds.0), f64::from(bounds.1)),
-            bucket: BUCKET,
+            target: START.clamp(least, most.max(least)),
+            bounds: (least, most.max(least)),
+            delay: Delay::default(),
+            delivered: Delivered::default(),
+            loss: Loss::new(),
+            compete: None,
+            share: 1.0,
+            hold: None,
+            cut: None,
+            report: None,
+            flows: None,
+            braked: None,
+            busy: None,
+            dark: None,
+            begun: false,
+            bucket: BURST,
+            credit: BURST,
             beat: None,
-            base: VecDeque::new(),
-            queue: 0,
-            loss: 0.0,
-            moved: None,
-            zero: None,
         }
     }
 
     /// The picture encoder's target, in bits a second.
     pub fn target(&self) -> u32 {
-        self.target as u32
+        (self.target * self.share / self.copies() as f64).clamp(self.bounds.0, self.bounds.1) as u32
     }
 
-    /// Smoothed share of packets lost, 0 to 1.
+    /// How often small pictures are to be sent: one that has to be sent again after its loss
+    /// comes a round trip later, and all that refer to it wait for it.
+    pub const fn copies(&self) -> usize {
+        self.loss.copies()
+    }
+
+    /// Bits a second of pictures, copies counted, that came in.
+    fn came_most(&self) -> f64 {
+        self.delivered.most() * self.copies() as f64
+    }
+
+    /// Smoothed share of sound lost, 0 to 1.
     pub const fn loss(&self) -> f64 {
-        self.loss
+        self.loss.share()
     }
 
     /// How long packets queue on the way.
     pub fn queue(&self) -> Duration {
-        Duration::from_micros(u64::try_from(self.queue).unwrap_or(0))
+        self.delay.queue()
+    }
+
+    /// The least round trip that reports showed, if there was one.
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.delay.round_trip()
+    }
+
+    /// Whether pictures wait for a queue to drain or for a sign of life.
+    pub fn holds(&self) -> bool {
+        self.hold.is_some() || self.dark.is_some_and(|(_, until)| until.is_none())
+    }
+
+    /// What was sent since `since` did not get through.
+    pub fn silence(&mut self, since: Instant) {
+        self.dark = Some((since, None));
     }
 
     /// Takes an arrival report that was received now.
     pub fn report(&mut self, now: Now, feedback: &Feedback) {
-        let packets = &feedback.packets;
-        if packets.is_empty() {
+        if feedback.packets.is_empty() {
             return;
         }
-        let lost = packets.iter().filter(|packet| packet.fate == Fate::Lost);
-        let share = lost.count() as f64 / packets.len() as f64;
-        self.loss += (share - self.loss) / 8.0;
-        // both clocks count from somewhere: the least difference is the base
-        let zero = *self.zero.get_or_insert(now.mono);
-        let delay = |packet: &Packet| match packet.fate {
-            Fate::Arrived(Some(at)) => {
-                let before = zero.saturating_duration_since(packet.sent).as_micros();
-                let after = packet.sent.saturating_duration_since(zero).as_micros();
-                let sent = i64::try_from(after).ok()? - i64::try_from(before).ok()?;
-                Some(at - sent)
-            }
-            _ => None,
-        };
-        if let Some(least) = packets.iter().filter_map(delay).min() {
-            self.base.push_back(least);
-            if self.base.len() > BASE_REPORTS {
-                self.base.pop_front();
-            }
-            let base = self.base.iter().min().copied().unwrap_or(least);
-            self.queue += (least - base - self.queue) / 2;
+        if let Some((_, until @ None)) = &mut self.dark {
+            *until = Some(now.mono);
+            self.flows = None;
+            self.target = (self.target * KEEP).max(self.bounds.0);
         }
-        let since = self.moved.map_or(Duration::MAX, |moved| {
-            now.mono.saturating_duration_since(moved)
+        let seen = self.without_dark(feedback);
+        self.delivered.report(feedback);
+        let passed = self.report.map_or(REPORT_INTERVAL, |last| {
+            now.mono.saturating_duration_since(last)
         });
-        if (self.queue > QUEUE_HIGH || self.loss > 0.1) && since >= STEP.0 {
-            self.set(now, self.target * 0.8);
-        } else if self.queue < QUEUE_LOW && self.loss < 0.02 && since >= STEP.1 {
-            self.set(now, self.target * 1.04 + 4_000.0);
+        self.report = Some(now.mono);
+        let queues = self.delay.queue() > QUEUE_SHORT;
+        match self.loss.report(now, &seen, queues, self.settle()) {
+            Verdict::Go => self.share = 1.0,
+            Verdict::Less(share) => self.share = share,
+            Verdict::Caused(share) => {
+                self.share = 1.0;
+                self.target = (self.target * share).max(self.bounds.0);
+                self.cut = Some(Cut {
+                    at: now.mono,
+                    carried: self.target,
+                });
+            }
+        }
+        if !self.delay.report(now, &seen) {
+            return;
+        }
+        if let Some(compete) = &mut self.compete {
+            let lost = seen.packets.iter().any(|packet| packet.fate == Fate::Lost);
+            let trip = self.delay.round_trip().unwrap_or_default();
+            let queue = self.delay.queue();
+            match compete.report(now, self.target, queue, trip, lost && queue > QUEUE_HOLD) {
+                Some(target) => self.target = target.clamp(self.bounds.0, self.bounds.1),
+                None => self.compete = None,
+            }
+            return;
+        }
+        self.judge(now, feedback.at, passed);
+    }
+
+    /// Packets that were sent while nothing got through say nothing of loss.
+    fn without_dark(&self, feedback: &Feedback) -> Feedback {
+        let dark = |packet: &Packet| {
+            self.dark.is_some_and(|(since, until)| {
+                packet.sent >= since && until.is_none_or(|until| packet.sent <= until)
+            })
+        };
+        let packets = feedback.packets.iter().copied();
+        Feedback {
+            at: feedback.at,
+            packets: packets.filter(|packet| !dark(packet)).collect(),
         }
     }
 
-    fn set(&mut self, now: Now, target: f64) {
-        self.moved = Some(now.mono);
+    /// From a change to the first report that shows it.
+    fn settle(&self) -> Duration {
+        let trip = self.delay.round_trip().unwrap_or(REPORT_INTERVAL);
+        trip + self.delay.queue() + REPORT_INTERVAL * 2
+    }
+
+    fn judge(&mut self, now: Now, at: i64, passed: Duration) {
+        let since = |at: Instant| now.mono.saturating_duration_since(at);
+        let (queue, newest, slope) = (self.delay.queue(), self.delay.newest(), self.delay.slope());
+        if queue > QUEUE_GROWS {
+            self.busy.get_or_insert(at);
+        } else {
+            self.busy = None;
+        }
+        let came = self.delivered.rate() * self.copies() as f64;
+        if let Some(hold) = &mut self.hold {
+            // what was under way when it began still comes
+            if queue > hold.queue && since(hold.began) < HOLD_MAX {
+                hold.queue = queue;
+                hold.since = now.mono;
+            }
+            if self
+                .busy
+                .is_some_and(|busy| at - busy >= delivered::WINDOW.as_micros() as i64)
+            {
+                // a window of nothing but queue tells what the way carries
+                hold.carried = hold.carried.max(came);
+            }
+            let hold = *hold;
+            if queue < QUEUE_SHORT {
+                self.hold = None;
+                if hold.carried > 0.0 {
+                    self.set((hold.carried * KEEP).min(self.target));
+                }
+            } else if since(hold.since) >= HOLD_TELLS + self.settle().saturating_sub(queue) {
+                self.hold = None;
+                let shorter = hold.queue.saturating_sub(queue);
+                if shorter < HOLD_TELLS.mul_f64(0.15) {
+                    self.compete = Some(Compete::new(now.mono, queue));
+                    let carried = self.cut.map_or(0.0, |cut| cut.carried);
+                    self.set(self.target.max(carried / 2.0));
+                    return;
+                }
+            }
+        }
+        let over = queue > QUEUE_HIGH || (newest > QUEUE_GROWS && slope > 0.15);
+        let settled = self.cut.is_none_or(|cut| since(cut.at) >= self.settle());
+        if over && settled && self.hold.is_none() {
+            let flows = self
+                .flows
+                .is_some_and(|at| since(at) > delivered::WINDOW + self.settle());
+            let mut carried = if flows {
+                self.came_most().min(self.target)
+            } else {
+                self.target
+            };
+            if slope > 0.5 {
+                // what came in is what left times one and the growth of the queue
+                let all = (self.target + SOUND) / (1.0 + slope);
+                carried = carried.min((all - SOUND).max(0.0));
+            }
+            self.set(KEEP * carried);
+            self.cut = Some(Cut {
+                at: now.mono,
+                carried,
+            });
+        }
+        if newest > QUEUE_HOLD && self.hold.is_none() {
+            self.hold = Some(Hold {
+                began: now.mono,
+                since: now.mono,
+                queue: newest,
+                carried: 0.0,
+            });
+        }
+        if !over && queue >= QUEUE_LOW && self.hold.is_none() {
+            // a short queue that stands goes slowly
+            self.set(self.target * (1.0 - 0.2 * passed.as_secs_f64().min(0.5)));
+        }
+        let used = self.came_most() >= 0.6 * self.target;
+        if !over && queue < QUEUE_LOW && settled && used && self.share >= 1.0 {
+            let growth = match self.cut {
+                None => 1.0,
+                Some(cut) => {
+                    let calm = (0.10 + 0.15 * since(cut.at).as_secs_f64()).min(0.6);
+                    let near = since(cut.at) < REMEMBERED
+                        && (0.8..1.1).contains(&(self.target / cut.carried.max(1.0)));
+                    if near { calm.min(0.15) } else { calm }
+                }
+            };
+            self.set(self.target * (1.0 + growth * passed.as_secs_f64().min(0.5)));
+        }
+    }
+
+    fn set(&mut self, target: f64) {
         self.target = target.clamp(self.bounds.0, self.bounds.1);
     }
 
-    /// Bytes of pictures that may leave at this beat: twice the target on average,
-    /// after a pause as much as the bucket holds.
-    pub fn beat(&mut self, now: Now) -> usize {
+    /// Bits a second at which pictures leave.
+    fn pace(&self, now: Now) -> f64 {
+        let target = f64::from(self.target()) * self.copies() as f64;
+        if self.delay.queue() > QUEUE_LOW && self.compete.is_none() {
+            return target * 1.25;
+        }
+        match self.cut {
+            // about what the way was found to carry
+            Some(cut) if now.mono.saturating_duration_since(cut.at) < REMEMBERED => {
+                (target * 1.5).min(cut.carried.max(target) * 1.1)
+            }
+            _ => target * 2.0,
+        }
+    }
+
+    /// Bytes of pictures that may leave at this beat.
+    ///
+    /// `under_way`: bytes that QUIC sent and that are neither acknowledged nor lost.
+    pub fn beat(&mut self, now: Now, under_way: usize) -> usize {
         let since = self
             .beat
             .map_or(BEAT, |beat| now.mono.saturating_duration_since(beat));
         self.beat = Some(now.mono);
-        let cap = if self.queue > QUEUE_LOW {
-            (self.target / 8.0 * 0.02).max(3_000.0)
-        } else {
-            BUCKET
-        };
-        self.bucket = (self.bucket + since.as_secs_f64() * self.target * 2.0 / 8.0).min(cap);
-        self.bucket.max(0.0) as usize
+        if self.holds() {
+            self.flows = None;
+            self.bucket = self.bucket.min(0.0);
+            return 0;
+        }
+        self.flows.get_or_insert(now.mono);
+        if self.begun && self.brakes(now, under_way) {
+            return 0;
+        }
+        let pace = self.pace(now) / 8.0;
+        if self.begun {
+            let most = (pace * 2.0 * BEAT.as_secs_f64()).max(1_500.0);
+            self.bucket = (self.bucket + since.as_secs_f64() * pace).min(most);
+            let mean = f64::from(self.target()) * self.copies() as f64 / 8.0;
+            self.credit = (self.credit + since.as_secs_f64() * mean * 1.1).min(mean * CREDIT);
+        }
+        self.bucket.min(self.credit).max(0.0) as usize
+    }
+
+    /// Whether more is under way than the target puts there: long before a report tells, the
+    /// way has become narrow, or the way back is.
+    fn brakes(&mut self, now: Now, under_way: usize) -> bool {
+        let mut time = self.delay.round_trip().unwrap_or(FIRST_TRIP) + UNDER_WAY;
+        if self.compete.is_some() {
+            time += self.delay.queue();
+        }
+        let rate = (f64::from(self.target()) * self.copies() as f64 + SOUND) / 8.0;
+        if (under_way as f64) < (rate * time.as_secs_f64()).max(4_000.0) {
+            self.braked = None;
+            return false;
+        }
+        let braked = *self.braked.get_or_insert(now.mono);
+        let long = now.mono.saturating_duration_since(braked) >= BRAKED;
+        if long && self.report.is_some() {
+            self.braked = Some(now.mono);
+            self.flows = None;
+            self.set(self.target * KEEP);
+            self.cut = Some(Cut {
+                at: now.mono,
+                carried: self.target,
+            });
+        }
+        true
     }
 
     /// So many bytes left at this beat.
     pub fn spent(&mut self, bytes: usize) {
+        self.begun = true;
         self.bucket -= bytes as f64;
+        self.credit -= bytes as f64;
+    }
+
+    /// How long so many bytes take to leave.
+    pub fn takes(&self, now: Now, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 * 8.0 / self.pace(now).max(1.0))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::tests::base;
-
-    /// A wire of `capacity` bit/s with a queue in virtual time: target after `secs`, longest queue in the last half.
-    fn run(rate: &mut Rate, start: Now, capacity: f64, loss: usize, secs: u32) -> (u32, Duration) {
-        let (mut free, mut pending, mut worst) = (start.mono, Vec::new(), Duration::ZERO);
-        for beat in 0..secs * 200 {
-            let now = start.after(BEAT * beat);
-            let bytes = (f64::from(rate.target()) / 8.0 * 0.005) as usize + 60;
-            free = free.max(now.mono) + Duration::from_secs_f64(bytes as f64 * 8.0 / capacity);
-            let lost = loss > 0 && (beat as usize).is_multiple_of(loss);
-            pending.push((
-                now.mono,
-                bytes,
-                (!lost).then_some(free + Duration::from_millis(25)),
-            ));
-            if beat > secs * 100 {
-                worst = worst.max(free - now.mono);
-            }
-            if beat % 16 == 15 {
-                let at = now.mono;
-                let (arrived, rest): (Vec<_>, Vec<_>) = pending
-                    .into_iter()
-                    .partition(|(_, _, arrives)| arrives.is_none_or(|arrives| arrives <= at));
-                pending = rest;
-                let feedback: Vec<_> = arrived
-                    .iter()
-                    .map(|(sent, _, arrives)| Packet {
-                        kind: Kind::Audio,
-                        sent: *sent,
-                        fate: arrives.map_or(Fate::Lost, |arrives| {
-                            let since = (arrives - start.mono).as_micros();
-                            Fate::Arrived(Some(i64::try_from(since).unwrap()))
-                        }),
-                    })
-                    .collect();
-                let feedback = Feedback {
-                    at: i64::try_from((at - start.mono).as_micros()).unwrap(),
-                    packets: feedback,
-                };
-                rate.report(now.after(Duration::from_millis(25)), &feedback);
-            }
-        }
-        (rate.target(), worst)
-    }
-
-    // covers: SUORA-MED-013
-    #[test]
-    fn a_narrow_wire_takes_the_target_down_and_a_wide_one_lets_it_grow() {
-        let start = base();
-        let mut rate = Rate::new(1_000_000, (50_000, 2_000_000));
-        let (target, worst) = run(&mut rate, start, 500_000.0, 0, 20);
-        assert!((200_000..600_000).contains(&target), "{target}");
-        assert!(worst < Duration::from_millis(400), "{worst:?}");
-        let (target, _) = run(
-            &mut rate,
-            start.after(Duration::from_secs(20)),
-            10_000_000.0,
-            0,
-            20,
-        );
-        assert!(target > 1_500_000, "{target}");
-    }
-
-    #[test]
-    fn heavy_loss_takes_the_target_down_and_light_loss_does_not() {
-        let mut rate = Rate::new(1_000_000, (50_000, 1_000_000));
-        assert!(run(&mut rate, base(), 10_000_000.0, 4, 5).0 < 200_000);
-        let mut rate = Rate::new(1_000_000, (50_000, 1_000_000));
-        assert_eq!(run(&mut rate, base(), 10_000_000.0, 100, 5).0, 1_000_000);
-    }
-
-    #[test]
-    fn the_first_keyframe_may_leave_at_once() {
-        let mut rate = Rate::new(600_000, (50_000, 600_000));
-        assert!(rate.beat(base()) >= 20_000);
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 //! arrived, and when, goes back in arrival reports once the officer accepted. A guest
 //! holds what overtakes the host's word of the accept; a host has no such excuse.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,8 +17,14 @@ use crate::fault::{Code, Fault};
 use crate::limits;
 use crate::time::{Now, Timestamp};
 
-/// How long a picture waits for the one before it.
+/// How long a picture waits for the one before it at least.
 const GAP_WAIT: Duration = Duration::from_millis(150);
+/// Likewise in round trips: QUIC sends again after one, and once more.
+const GAP_TRIPS: u32 = 3;
+/// Pictures of so many last packets are known when they come again.
+const GIVEN: i64 = 256;
+/// The longest that a picture is waited for.
+const GAP_MAX: Duration = Duration::from_millis(1_000);
 /// The least time between two requests for a keyframe.
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
 /// Most pictures that wait for an earlier one.
@@ -44,6 +50,8 @@ pub enum Input<'a> {
     StreamReset(u64),
     /// The decoder cannot go on: ask for a keyframe.
     Undecodable,
+    /// A round trip takes so long.
+    RoundTrip(Duration),
     /// Time passed.
     Tick,
 }
@@ -109,7 +117,7 @@ impl Track {
         if self.again.is_none() {
             (self.again, self.begin) = (Some(extended), extended);
         }
-        self.arrived.insert(extended, at);
+        self.arrived.entry(extended).or_insert(at);
         self.news = true;
         while self.arrived.len() > limits::REPORT_PACKETS_MAX {
             self.arrived.pop_first();
@@ -266,7 +274,11 @@ pub struct Receiver {
     streams: BTreeMap<u64, Incoming>,
     held: BTreeMap<i64, Picture>,
     next: Option<i64>,
+    /// The pictures that were given out last.
+    given: BTreeSet<i64>,
     needs_keyframe: bool,
+    /// How long a missing picture is waited for.
+    gap: Duration,
     asked: Option<Instant>,
     report_due: Option<Instant>,
     out: VecDeque<Output>,
@@ -288,7 +300,9 @@ impl Receiver {
             streams: BTreeMap::new(),
             held: BTreeMap::new(),
             next: None,
+            given: BTreeSet::new(),
             needs_keyframe: true,
+            gap: GAP_WAIT,
             asked: None,
             report_due: None,
             out: VecDeque::new(),
@@ -349,6 +363,7 @@ impl Receiver {
                 self.streams.remove(&stream);
             }
             Input::Undecodable => self.lose(now.mono)?,
+            Input::RoundTrip(trip) => self.gap = GAP_WAIT.max(trip * GAP_TRIPS).min(GAP_MAX),
             Input::Tick => {}
         }
         self.release(now.mono)?;
@@ -362,7 +377,7 @@ impl Receiver {
             .held
             .values()
             .next()
-            .map(|picture| picture.since + GAP_WAIT);
+            .map(|picture| picture.since + self.gap);
         let early = self
             .early
             .front()
@@ -373,7 +388,7 @@ impl Receiver {
             .unwrap_or(Output::Wait(due, "arrival report, gap or accept"))
     }
 
-    /// The gate: a host knows of its own accept first, a guest may hear of it late.
+    /// The gate: a guest may hear of the accept late.
     fn before_accept(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
         let violation = || Fault::new(Code::ProtocolViolation).with("media before accept");
         let piece = match input {
@@ -393,7 +408,7 @@ impl Receiver {
                 }
                 return Ok(());
             }
-            Input::Undecodable => return Ok(()),
+            Input::Undecodable | Input::RoundTrip(_) => return Ok(()),
             Input::Tick => {
                 let waited = |(at, _): &(Now, Piece)| {
                     now.mono.saturating_duration_since(at.mono) >= limits::EARLY_WAIT
@@ -476,6 +491,10 @@ impl Receiver {
             .zip(incoming.captured)
             .filter(|_| incoming.whole && incoming.buffer.is_empty())
             .ok_or_else(|| Fault::new(Code::Malformed).with("no whole picture"))?;
+        // sent twice, and here already
+        if self.held.contains_key(&span.first) || self.given.contains(&span.first) {
+            return Ok(());
+        }
         self.received.frames += 1;
         if self.next.is_some_and(|next| span.first < next) || self.held.len() >= HELD_MAX {
             self.received.dropped += 1;
@@ -516,7 +535,7 @@ impl Receiver {
             }
         }
         while let Some((&first, picture)) = self.held.first_key_value() {
-            let waited = now.saturating_duration_since(picture.since) >= GAP_WAIT;
+            let waited = now.saturating_duration_since(picture.since) >= self.gap;
             if self.needs_keyframe {
                 // refers to what was never shown
                 self.lose(now)?;
@@ -525,6 +544,8 @@ impl Receiver {
             } else if self.next == Some(first) {
                 if let Some((_, picture)) = self.held.pop_first() {
                     self.next = Some(picture.last + 1);
+                    self.given.insert(first);
+                    self.given = self.given.split_off(&(first - GIVEN));
                     self.out.push_back(Output::Frame(picture.frame));
                 }
             } else if waited {

@@ -4,19 +4,28 @@
 //! with it all that refer to it: a new keyframe follows. Until the gate opens, frames
 //! are dropped here and nothing of them leaves.
 
+mod told;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::told::{Track, join};
 use super::flow::{self, Flow, Part};
-use super::rate::{Fate, Feedback, Packet};
-use super::rtcp::{self, AGE_MAX, ArrivalReport, Arrivals};
+use super::rate::Feedback;
+use super::rtcp::{self, ArrivalReport};
 use super::rtp::{self, Out};
 use super::{EncodedFrame, Kind, h264};
 use crate::fault::Fault;
 use crate::limits;
 use crate::time::Now;
+
+/// The longest round trip that is waited for.
+const TRIP_MAX: Duration = Duration::from_secs(1);
+/// A keyframe may take so many times as long as another picture: giving it up only asks for
+/// the next.
+const KEYFRAME_PATIENCE: u32 = 3;
 
 /// What the session tells the sender.
 #[derive(Debug)]
@@ -35,6 +44,10 @@ pub enum Input {
     Silence,
     /// The other end is heard again.
     Heard,
+    /// A round trip takes so long.
+    RoundTrip(Duration),
+    /// How often small pictures are sent from now on.
+    Copies(usize),
     /// What the person wants to send.
     Media {
         /// Sound.
@@ -80,63 +93,6 @@ pub struct Sent {
     pub audio_bytes: u64,
 }
 
-/// What the other end told of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Told {
-    Nothing,
-    /// One report did not have it.
-    Missing,
-    /// Its fate is known.
-    All,
-}
-
-#[derive(Debug)]
-struct Left {
-    sequence: u16,
-    at: Instant,
-    told: Told,
-}
-
-#[derive(Debug)]
-struct Track {
-    ssrc: u32,
-    sequence: u16,
-    packets: u32,
-    bytes: u32,
-    sent: VecDeque<Left>,
-}
-
-impl Track {
-    fn new(ssrc: u32) -> Self {
-        Self {
-            ssrc,
-            sequence: u16::try_from(ssrc >> 17).unwrap_or(0),
-            packets: 0,
-            bytes: 0,
-            sent: VecDeque::new(),
-        }
-    }
-
-    fn next(&mut self, len: usize) -> u16 {
-        let sequence = self.sequence;
-        self.sequence = sequence.wrapping_add(1);
-        self.packets = self.packets.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(u32::try_from(len).unwrap_or(0));
-        sequence
-    }
-
-    fn left(&mut self, sequence: u16, at: Instant) {
-        self.sent.push_back(Left {
-            sequence,
-            at,
-            told: Told::Nothing,
-        });
-        if self.sent.len() > 4 * limits::REPORT_PACKETS_MAX {
-            self.sent.pop_front();
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Picture {
     stream: Option<u64>,
@@ -144,9 +100,13 @@ struct Picture {
     /// Where each packet ends, and its sequence number.
     packets: VecDeque<(usize, u16)>,
     at: usize,
-    queued: Instant,
+    /// When it is of no use any more.
+    until: Instant,
     payload: u64,
     keyframe: bool,
+    copy: bool,
+    /// The stream of which it is a copy.
+    first: Option<u64>,
 }
 
 /// Makes packets of one participant's frames.
@@ -159,13 +119,17 @@ pub struct Sender {
     audio: Track,
     video: Track,
     pictures: VecDeque<Picture>,
-    /// Packets of each stream that QUIC has not taken whole: where each ends, and its
-    /// sequence number.
-    leaving: BTreeMap<u64, VecDeque<(usize, u16)>>,
-    /// Streams written whole and not yet acknowledged.
+    /// What QUIC took of each stream as far as packets are whole, and those that are not: where
+    /// each ends, and its sequence number.
+    leaving: BTreeMap<u64, (usize, VecDeque<(usize, u16)>)>,
+    /// Streams written whole and not yet acknowledged, and when they are of no use any more.
     unacked: BTreeMap<u64, Instant>,
     next_stream: u64,
     needs_keyframe: bool,
+    trip: Duration,
+    copies: usize,
+    /// Streams of pictures that are sent several times, and the first of each.
+    copied: BTreeMap<u64, u64>,
     /// No picture may leave.
     silent: bool,
     report_due: Option<Instant>,
@@ -191,6 +155,9 @@ impl Sender {
             unacked: BTreeMap::new(),
             next_stream: 0,
             needs_keyframe: true,
+            trip: Duration::ZERO,
+            copies: 1,
+            copied: BTreeMap::new(),
             silent: false,
             report_due: None,
             reported: None,
@@ -272,16 +239,15 @@ impl Sender {
                     self.out.push_back(Output::Keyframe);
                 }
             }
+            Input::Copies(copies) => self.copies = copies.clamp(1, limits::COPIES_MAX),
+            Input::RoundTrip(trip) => self.trip = trip.min(TRIP_MAX),
             Input::Taken(stream, bytes) => self.taken(now.mono, stream, bytes),
             Input::Beat(budget) => {
                 self.reset_stale(now.mono);
                 self.write(budget);
                 self.reports(now)?;
             }
-            Input::Acked(stream) => {
-                self.unacked.remove(&stream);
-                self.leaving.remove(&stream);
-            }
+            Input::Acked(stream) => self.acked(stream),
         }
         Ok(())
     }
@@ -316,7 +282,7 @@ impl Sender {
         if packet.len() > limits::DATAGRAM_MAX {
             return Ok(());
         }
-        self.audio.left(sequence, now.mono);
+        self.audio.left(sequence, packet.len(), now.mono);
         self.sent.packets += 1;
         self.sent.audio_bytes += frame.data.len() as u64;
         self.datagram(Part::Audio, &packet);
@@ -331,7 +297,7 @@ impl Sender {
             // nothing older is needed any more
             self.drop_pictures();
             self.needs_keyframe = false;
-        } else if self.pictures.len() >= limits::FRAMES_WAITING_MAX
+        } else if self.waiting() >= limits::FRAMES_WAITING_MAX
             || self.unacked.len() >= limits::FRAME_STREAMS_MAX
         {
             self.give_up();
@@ -371,16 +337,44 @@ impl Sender {
             self.needs_keyframe = true;
             return Ok(());
         }
+        let bytes = Bytes::from(bytes);
+        let copies = if bytes.len() <= limits::COPY_MAX {
+            self.copies
+        } else {
+            1
+        };
+        let again = bytes.clone();
         self.pictures.push_back(Picture {
             stream: None,
-            bytes: bytes.into(),
+            bytes,
             packets,
             at: 0,
-            queued: now.mono,
+            until: now.mono
+                + limits::FRAME_STALE * if frame.keyframe { KEYFRAME_PATIENCE } else { 1 },
             payload: frame.data.len() as u64,
             keyframe: frame.keyframe,
+            copy: false,
+            first: None,
         });
+        for _ in 1..copies {
+            self.pictures.push_back(Picture {
+                stream: None,
+                bytes: again.clone(),
+                packets: VecDeque::new(),
+                at: 0,
+                until: now.mono + limits::FRAME_STALE,
+                payload: 0,
+                keyframe: false,
+                copy: true,
+                first: None,
+            });
+        }
         Ok(())
+    }
+
+    /// Pictures that wait, each once.
+    fn waiting(&self) -> usize {
+        self.pictures.iter().filter(|picture| !picture.copy).count()
     }
 
     /// Hands out up to `budget` bytes of pictures, oldest first.
@@ -396,6 +390,10 @@ impl Sender {
                     let stream = self.next_stream;
                     self.next_stream += 1;
                     picture.stream = Some(stream);
+                    if let Some(first) = picture.first {
+                        self.copied.insert(stream, first);
+                        self.copied.insert(first, first);
+                    }
                     self.out.push_back(Output::Open(stream));
                     stream
                 }
@@ -407,44 +405,65 @@ impl Sender {
             while let Some((until, sequence)) = picture.packets.front().copied()
                 && until <= end
             {
-                let leaving = self.leaving.entry(stream).or_default();
+                let (_, leaving) = self.leaving.entry(stream).or_default();
                 leaving.push_back((until, sequence));
                 picture.packets.pop_front();
             }
             picture.at = end;
             if end == picture.bytes.len() {
-                self.sent.frames += 1;
+                self.sent.frames += u64::from(!picture.copy);
                 self.sent.keyframes += u64::from(picture.keyframe);
                 self.sent.video_bytes += picture.payload;
                 self.out.push_back(Output::Finish(stream));
-                self.unacked.insert(stream, picture.queued);
+                // it may be lost and sent again, twice
+                self.unacked.insert(stream, picture.until + self.trip * 3);
+                let first = picture.first.unwrap_or(stream);
                 self.pictures.pop_front();
+                if let Some(copy) = self.pictures.front_mut().filter(|next| next.copy) {
+                    copy.first = Some(first);
+                }
             }
+        }
+    }
+
+    /// The other end has the picture of this stream: its copies are of no use any more.
+    fn acked(&mut self, stream: u64) {
+        self.unacked.remove(&stream);
+        self.leaving.remove(&stream);
+        let first = self.copied.remove(&stream).unwrap_or(stream);
+        self.pictures.retain(|picture| picture.first != Some(first));
+        let others = self.copied.iter().filter(|(_, of)| **of == first);
+        let others: Vec<u64> = others.map(|(other, _)| *other).collect();
+        for other in others {
+            self.unacked.remove(&other);
+            self.reset(other);
         }
     }
 
     /// QUIC took so many bytes of a stream: packets whose last byte is among them left now.
     fn taken(&mut self, now: Instant, stream: u64, bytes: usize) {
-        let Some(leaving) = self.leaving.get_mut(&stream) else {
+        let Some((from, leaving)) = self.leaving.get_mut(&stream) else {
             return;
         };
         while let Some((until, sequence)) = leaving.front().copied()
             && until <= bytes
         {
-            self.video.left(sequence, now);
+            self.video.left(sequence, until.saturating_sub(*from), now);
+            *from = until;
             leaving.pop_front();
         }
     }
 
     fn reset(&mut self, stream: u64) {
         self.leaving.remove(&stream);
+        self.copied.remove(&stream);
         self.out.push_back(Output::Reset(stream));
     }
 
     /// Drops pictures that did not leave whole. What refers to them needs a keyframe.
     fn drop_pictures(&mut self) {
         for picture in std::mem::take(&mut self.pictures) {
-            self.sent.stale += 1;
+            self.sent.stale += u64::from(!picture.copy);
             if let Some(stream) = picture.stream {
                 self.reset(stream);
             }
@@ -461,18 +480,25 @@ impl Sender {
     }
 
     fn reset_stale(&mut self, now: Instant) {
-        let stale = |queued: Instant| now.saturating_duration_since(queued) > limits::FRAME_STALE;
+        while let Some(copy) = self
+            .pictures
+            .pop_front_if(|picture| picture.copy && now > picture.until)
+        {
+            if let Some(stream) = copy.stream {
+                self.reset(stream);
+            }
+        }
         if self
             .pictures
             .front()
-            .is_some_and(|picture| stale(picture.queued))
+            .is_some_and(|picture| now > picture.until)
         {
             self.give_up();
         }
         let late: Vec<u64> = self
             .unacked
             .iter()
-            .filter(|(_, queued)| stale(**queued))
+            .filter(|(_, until)| now > **until)
             .map(|(stream, _)| *stream)
             .collect();
         for stream in late {
@@ -487,7 +513,7 @@ impl Sender {
         if self.report_due.is_none_or(|due| now.mono < due) {
             return Ok(());
         }
-        self.report_due = Some(now.mono + std::time::Duration::from_secs(1));
+        self.report_due = Some(now.mono + Duration::from_secs(1));
         for (kind, track) in [(Kind::Audio, &self.audio), (Kind::Video, &self.video)] {
             if track.packets > 0 {
                 let report = rtcp::sender_report(
@@ -506,46 +532,5 @@ impl Sender {
             }
         }
         Ok(())
-    }
-}
-
-/// Tells the fates that a block of a report decides. Sound is lost once a packet after it
-/// had come [`limits::SOUND_LATE`] before, or two reports miss it. A picture's packet never is: its
-/// stream brings it later.
-fn join(track: &mut Track, kind: Kind, arrivals: &Arrivals, at: i64, packets: &mut Vec<Packet>) {
-    let overtaken = arrivals
-        .ages
-        .iter()
-        .rposition(|age| age.is_some_and(|age| age >= limits::SOUND_LATE));
-    let mut sequence = arrivals.begin;
-    for (position, age) in arrivals.ages.iter().enumerate() {
-        let left = track
-            .sent
-            .iter_mut()
-            .rev()
-            .find(|left| left.sequence == sequence);
-        sequence = sequence.wrapping_add(1);
-        let Some(left) = left.filter(|left| left.told != Told::All) else {
-            continue;
-        };
-        let fate = match age {
-            Some(age) if *age >= AGE_MAX => Fate::Arrived(None),
-            Some(age) => {
-                let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-                Fate::Arrived(Some(at.saturating_sub(age)))
-            }
-            None if kind == Kind::Video => continue,
-            None if left.told == Told::Missing || overtaken > Some(position) => Fate::Lost,
-            None => {
-                left.told = Told::Missing;
-                continue;
-            }
-        };
-        left.told = Told::All;
-        packets.push(Packet {
-            kind,
-            sent: left.at,
-            fate,
-        });
     }
 }

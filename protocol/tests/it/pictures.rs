@@ -181,19 +181,22 @@ fn stale_pictures_are_reset_and_a_keyframe_follows() {
         .handle_input(now, sender::Input::Frame(picture(now, 1, true)))
         .unwrap();
     sender.handle_input(now, sender::Input::Beat(100)).unwrap();
-    let late = now.after(limits::FRAME_STALE + Duration::from_millis(1));
-    sender.handle_input(late, sender::Input::Beat(100)).unwrap();
-    let mut outputs = Vec::new();
-    loop {
-        match sender.poll_output() {
-            sender::Output::Wait(..) => break,
-            output => outputs.push(output),
-        }
-    }
-    assert!(
-        outputs.contains(&sender::Output::Reset(0)) && outputs.contains(&sender::Output::Keyframe)
-    );
+    let mut outputs = |late| {
+        let late = now.after(late);
+        sender.handle_input(late, sender::Input::Beat(100)).unwrap();
+        std::iter::from_fn(|| match sender.poll_output() {
+            sender::Output::Wait(..) => None,
+            output => Some(output),
+        })
+        .collect::<Vec<_>>()
+    };
+    // a keyframe has three times as long: giving it up only asks for the next
+    let early = outputs(limits::FRAME_STALE + Duration::from_millis(1));
+    assert!(!early.contains(&sender::Output::Reset(0)));
+    let late = outputs(limits::FRAME_STALE * 3 + Duration::from_millis(1));
+    assert!(late.contains(&sender::Output::Reset(0)) && late.contains(&sender::Output::Keyframe));
     assert_eq!(sender.sent().frames, 0);
+    let late = now.after(limits::FRAME_STALE * 4);
     sender
         .handle_input(late, sender::Input::Frame(picture(late, 2, false)))
         .unwrap();
@@ -391,4 +394,43 @@ proptest! {
         let _ = receiver.handle_input(now, Input::StreamData(0, &bytes));
         let _ = receiver.handle_input(now, Input::StreamEnd(0));
     }
+}
+
+// covers: SUORA-MED-023
+#[test]
+fn a_picture_that_is_sent_three_times_is_shown_once_and_ends_with_the_first_that_is_whole() {
+    let now = base();
+    let (mut sender, mut receiver) = pair(now);
+    let copies = sender::Input::Copies(3);
+    sender.handle_input(now, copies).unwrap();
+    send(&mut sender, now, (0..3).map(|n| picture(now, n, n == 0)));
+    let (streams, ..) = drain(&mut sender);
+    assert_eq!(streams.len(), 9);
+    // of the second picture the first copy is lost, of the others it is the only one
+    let mut given = Vec::new();
+    for (stream, bytes) in &streams {
+        if *stream != 3 {
+            let data = Input::StreamData(*stream, bytes);
+            receiver.handle_input(now, data).unwrap();
+            receiver
+                .handle_input(now, Input::StreamEnd(*stream))
+                .unwrap();
+        }
+        given.extend(frames(&mut receiver).0);
+    }
+    assert_eq!(given.len(), 3);
+    let received = receiver.received();
+    assert_eq!((received.frames, received.dropped), (3, 0));
+    // one copy has arrived: the others are taken back
+    sender.handle_input(now, sender::Input::Acked(4)).unwrap();
+    let mut reset = Vec::new();
+    loop {
+        match sender.poll_output() {
+            sender::Output::Reset(stream) => reset.push(stream),
+            sender::Output::Wait(..) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(reset, [3, 5]);
+    assert_eq!(sender.sent().frames, 3);
 }

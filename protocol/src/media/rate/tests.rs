@@ -1,0 +1,172 @@
+use super::*;
+use crate::media::tests::base;
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// A wire in virtual time that queues without bound, or drops what is over its rate.
+struct Wire {
+    capacity: f64,
+    /// Packets of sound of which one is lost; 0: none.
+    loss: u32,
+    polices: bool,
+    free: Instant,
+    start: Now,
+    beat: u32,
+    pending: Vec<(Packet, Instant)>,
+    worst: Duration,
+    allowance: f64,
+    drops: bool,
+    dark: bool,
+}
+
+impl Wire {
+    fn new(capacity: f64) -> Self {
+        let start = base();
+        Self {
+            capacity,
+            loss: 0,
+            polices: false,
+            free: start.mono,
+            start,
+            beat: 0,
+            pending: Vec::new(),
+            worst: Duration::ZERO,
+            allowance: 0.0,
+            drops: false,
+            dark: false,
+        }
+    }
+
+    fn send(&mut self, now: Now, kind: Kind, bytes: usize, lost: bool) {
+        let mut fate = Fate::Lost;
+        let mut told = now.mono + MS(50);
+        // drops in spells, whatever the size of a packet
+        self.drops = self.polices && self.allowance > if self.drops { 1_500.0 } else { 3_000.0 };
+        if !self.drops && !lost && !self.dark {
+            self.allowance += bytes as f64;
+            if !self.polices {
+                let lasts = Duration::from_secs_f64(bytes as f64 * 8.0 / self.capacity);
+                self.free = self.free.max(now.mono) + lasts;
+                self.worst = self.worst.max(self.free - now.mono);
+            }
+            let arrives = self.free.max(now.mono) + MS(25);
+            told = arrives;
+            let at = arrives - self.start.mono;
+            fate = Fate::Arrived(Some(i64::try_from(at.as_micros()).unwrap()));
+        }
+        let (sent, kind) = (now.mono, kind);
+        if kind == Kind::Video && fate == Fate::Lost {
+            return;
+        }
+        let packet = Packet {
+            kind,
+            sent,
+            bytes,
+            fate,
+        };
+        self.pending.push((packet, told));
+    }
+
+    fn run(&mut self, rate: &mut Rate, secs: u32) -> u32 {
+        self.worst = Duration::ZERO;
+        let end = self.beat + secs * 200;
+        while self.beat < end {
+            let now = self.start.after(BEAT * self.beat);
+            self.allowance = (self.allowance - self.capacity / 8.0 * 0.005).max(0.0);
+            if self.beat.is_multiple_of(4) {
+                let sound = self.beat / 4;
+                let lost = self.loss > 0 && sound.is_multiple_of(self.loss);
+                self.send(now, Kind::Audio, 100, lost);
+            }
+            let wanted = f64::from(rate.target()) / 8.0 * 0.005;
+            let bytes = rate.beat(now, 0).min(wanted as usize);
+            if bytes > 0 {
+                rate.spent(bytes);
+                self.send(now, Kind::Video, bytes, false);
+            }
+            if self.beat % 16 == 15 {
+                let (told, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
+                    .into_iter()
+                    .partition(|(_, at)| *at <= now.mono && !self.dark);
+                self.pending = rest;
+                let feedback = Feedback {
+                    at: i64::try_from((now.mono - self.start.mono).as_micros()).unwrap(),
+                    packets: told.into_iter().map(|(packet, _)| packet).collect(),
+                };
+                rate.report(now.after(MS(25)), &feedback);
+            }
+            self.beat += 1;
+        }
+        rate.target()
+    }
+}
+
+// covers: SUORA-MED-013
+#[test]
+fn a_narrow_wire_takes_the_target_down_at_once_and_a_wide_one_lets_it_grow() {
+    let mut rate = Rate::new((50_000, 2_000_000));
+    let mut wire = Wire::new(4_000_000.0);
+    assert_eq!(wire.run(&mut rate, 5), 2_000_000);
+    wire.capacity = 500_000.0;
+    wire.run(&mut rate, 1);
+    assert!(rate.target() < 500_000, "{}", rate.target());
+    assert!(wire.worst < MS(800), "{:?}", wire.worst);
+    wire.run(&mut rate, 5);
+    let target = wire.run(&mut rate, 10);
+    assert!((300_000..500_000).contains(&target), "{target}");
+    assert!(wire.worst < MS(150), "{:?}", wire.worst);
+    wire.capacity = 4_000_000.0;
+    assert!(wire.run(&mut rate, 5) > 1_500_000, "{}", rate.target());
+}
+
+#[test]
+fn loss_of_the_wire_itself_does_not_take_the_target_down() {
+    for loss in [50, 20, 5] {
+        let mut rate = Rate::new((50_000, 1_000_000));
+        let mut wire = Wire::new(10_000_000.0);
+        wire.loss = loss;
+        wire.run(&mut rate, 15);
+        let copies = u32::try_from(rate.copies()).unwrap();
+        let lowest = (0..30).map(|_| wire.run(&mut rate, 1)).min();
+        assert!(lowest >= Some(600_000 / copies), "1 of {loss}: {lowest:?}");
+        assert_eq!(copies, if loss == 50 { 1 } else { 3 });
+    }
+}
+
+#[test]
+fn loss_of_what_is_over_the_rate_of_the_wire_does() {
+    let mut rate = Rate::new((50_000, 2_000_000));
+    let mut wire = Wire::new(500_000.0);
+    wire.polices = true;
+    wire.run(&mut rate, 20);
+    let mean = (0..20).map(|_| wire.run(&mut rate, 1)).sum::<u32>() / 20;
+    assert!((200_000..650_000).contains(&mean), "{mean}");
+}
+
+#[test]
+fn the_first_keyframe_may_leave_at_once_and_a_later_one_is_spread() {
+    let mut rate = Rate::new((50_000, 600_000));
+    assert!(rate.beat(base(), 0) >= 20_000);
+    let mut wire = Wire::new(4_000_000.0);
+    wire.run(&mut rate, 5);
+    let now = wire.start.after(BEAT * wire.beat);
+    assert!(rate.beat(now, 0) <= 1_500);
+}
+
+#[test]
+fn no_picture_leaves_in_the_dark_and_its_losses_are_not_counted() {
+    let mut rate = Rate::new((50_000, 600_000));
+    let mut wire = Wire::new(4_000_000.0);
+    wire.run(&mut rate, 5);
+    let now = wire.start.after(BEAT * wire.beat);
+    rate.silence(now.mono);
+    assert!(rate.holds());
+    assert_eq!(rate.beat(now.after(MS(100)), 0), 0);
+    wire.dark = true;
+    wire.run(&mut rate, 1);
+    assert!(rate.holds());
+    wire.dark = false;
+    wire.run(&mut rate, 3);
+    assert!(rate.loss() < 0.02 && !rate.holds(), "{}", rate.loss());
+    assert!(rate.target() > 450_000, "{}", rate.target());
+}
