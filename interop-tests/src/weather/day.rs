@@ -123,7 +123,7 @@ pub fn five_percent(run: Run) -> Result<Figures, Fault> {
         ),
         (
             "5 % loss, 1 Mbit/s: pictures, kbit/s",
-            Aim::Least(250.0),
+            Aim::Least(200.0),
             day.bitrate / 1e3,
         ),
     ])

@@ -13,6 +13,13 @@ use crate::time::{Now, Timestamp};
 pub const HOLD_MAX: Duration = Duration::from_millis(400);
 /// Most pictures that wait.
 const HELD_MAX: usize = 32;
+/// How far pictures may stay behind the voice so that late ones come in time; lips and voice
+/// that are 80 ms apart are noticed.
+const BEHIND_MAX: i64 = 40_000;
+/// The lateness of so many last pictures is looked at, five seconds...
+const LATE: usize = 150;
+/// ...of which so many, the latest, need not come in time.
+const TOO_LATE: usize = 5;
 /// The voice of so long ago no longer tells when a picture is due.
 const VOICE_AGE: Duration = Duration::from_millis(500);
 
@@ -31,6 +38,8 @@ pub struct Playout {
     held: VecDeque<(Instant, EncodedFrame)>,
     /// Smoothed "played − captured" of the voice, in microseconds, and when it was last fed.
     voice: Option<(i64, Instant)>,
+    /// "Whole − captured" of the last pictures, in microseconds.
+    late: VecDeque<i64>,
 }
 
 impl Playout {
@@ -59,7 +68,12 @@ impl Playout {
         let voice = self
             .voice
             .filter(|(_, at)| now.mono.saturating_duration_since(*at) < VOICE_AGE);
-        let wait = voice.map_or(0, |(delay, _)| delay - now.utc.micros_since(frame.captured));
+        let late = now.utc.micros_since(frame.captured);
+        self.late.push_back(late);
+        if self.late.len() > LATE {
+            self.late.pop_front();
+        }
+        let wait = voice.map_or(0, |(delay, _)| delay + self.behind(delay) - late);
         let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0)).min(HOLD_MAX);
         let mut due = now.mono + wait;
         // order is kept even where the voice's delay moves
@@ -72,6 +86,15 @@ impl Playout {
         {
             *due = now.mono;
         }
+    }
+
+    /// How far pictures stay behind a voice of this delay: where many come late, because they were
+    /// lost and sent again, a little more patience makes even steps of them.
+    fn behind(&self, voice: i64) -> i64 {
+        let mut late: Vec<i64> = self.late.iter().copied().collect();
+        late.sort_unstable_by(|a, b| b.cmp(a));
+        let latest = late.get(TOO_LATE).copied().unwrap_or(voice);
+        (latest - voice).clamp(0, BEHIND_MAX)
     }
 
     /// The next picture that is due, in order.
@@ -125,6 +148,26 @@ mod tests {
                 .pull(start.after(Duration::from_millis(80)))
                 .is_some_and(|due| due.show)
         );
+    }
+
+    #[test]
+    fn pictures_stay_a_little_behind_the_voice_where_many_of_them_come_late() {
+        let start = base();
+        let ms = Duration::from_millis;
+        // every tenth picture comes after 200 ms, the others after 60; the voice plays after 120
+        let mut due = Vec::new();
+        for few in [false, true] {
+            let mut playout = Playout::new();
+            for n in 0..200 {
+                let now = start.after(ms(33) * n);
+                playout.voice(now, now.utc - ms(120));
+                let late = if few && n % 10 == 0 { 200 } else { 60 };
+                playout.push(now, frame(now.utc - ms(late)));
+            }
+            let last = playout.held.back().map(|(due, _)| *due).unwrap();
+            due.push(last - start.after(ms(33) * 199).mono);
+        }
+        assert_eq!(due, [ms(60), ms(100)]);
     }
 
     #[test]

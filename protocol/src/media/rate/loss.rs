@@ -23,7 +23,10 @@ const LESS: f64 = 0.67;
 /// Pictures are sent twice from the second share on, until the first.
 const TWICE: (f64, f64) = (0.015, 0.03);
 /// Likewise three times.
-const THRICE: (f64, f64) = (0.025, 0.04);
+const THRICE: (f64, f64) = (0.02, 0.04);
+/// Packets of sound that the slow share is made of, at most and at least.
+const SLOW: u32 = 200;
+const FEW: u32 = 40;
 /// Least packets that a share is made of.
 const PACKETS: u32 = 60;
 
@@ -53,6 +56,7 @@ pub(super) struct Loss {
     share: f64,
     /// The same, of some seconds.
     slow: f64,
+    seen: u32,
     copies: usize,
     since: Option<Instant>,
     packets: u32,
@@ -66,6 +70,7 @@ impl Loss {
         Self {
             share: 0.0,
             slow: 0.0,
+            seen: 0,
             copies: 1,
             since: None,
             packets: 0,
@@ -106,7 +111,9 @@ impl Loss {
         if packets > 0 {
             let share = f64::from(lost) / f64::from(packets);
             self.share += (share - self.share) * (f64::from(packets) / 32.0).min(0.5);
-            self.slow += (share - self.slow) * (f64::from(packets) / 200.0).min(0.5);
+            // at first all that was seen, later the last seconds
+            self.seen = (self.seen + packets).min(SLOW);
+            self.slow += (share - self.slow) * f64::from(packets) / f64::from(self.seen.max(FEW));
             let pays = |copies| {
                 let (until, from) = if copies == 2 { TWICE } else { THRICE };
                 self.slow > if self.copies >= copies { until } else { from }
