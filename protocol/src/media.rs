@@ -3,7 +3,7 @@
 //! around them. A [`sender::Sender`] makes packets of frames, a
 //! [`receiver::Receiver`] frames of packets; [`jitter::Jitter`] and
 //! [`playout::Playout`] decide when a person hears and sees them, [`rate::Rate`] how
-//! much may leave. [`outgoing::Outgoing`] is all of sending over any QUIC. All are pure
+//! much may leave and [`allot::Allot`] who gets it. [`outgoing::Outgoing`] is all of sending over any QUIC. All are pure
 //! and depend on nothing else of the protocol.
 #![deny(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod allot;
 pub mod flow;
 pub mod h264;
 pub mod jitter;

@@ -106,3 +106,19 @@ fn nothing_of_a_picture_leaves_while_nothing_gets_through() {
     let first = shown.map(|shown| shown.at).find(|at| *at > end).unwrap();
     assert!(first.micros_since(end) < 500_000);
 }
+
+// covers: SUORA-MED-026
+#[test]
+fn where_both_do_not_fit_the_picture_rests_and_sound_goes_on() {
+    let weather = Weather::delay(30).narrow(130_000);
+    let mut scene = Scene::new(&weather, (Controller::Ours, 1), 1_000_000, |_| {}).unwrap();
+    let mut rests = 0;
+    for second in 1..=60 {
+        scene.net.run_to(S(second));
+        let share = scene.end(0).rate().allotted();
+        rests += u32::from(second > 20 && !share.picture);
+    }
+    assert!((20..40).contains(&rests), "{rests} of 40 s");
+    let queueing = scene.queueing(S(20), S(60), 0.9);
+    assert!(queueing < 100.0, "{queueing} ms");
+}

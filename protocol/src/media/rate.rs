@@ -23,6 +23,7 @@ use self::delay::Delay;
 use self::delivered::Delivered;
 use self::loss::{Loss, Verdict};
 use super::Kind;
+use super::allot::{Allot, Share};
 use crate::limits::{BEAT, REPORT_INTERVAL};
 use crate::time::Now;
 
@@ -119,6 +120,7 @@ pub struct Rate {
     delivered: Delivered,
     loss: Loss,
     compete: Option<Compete>,
+    allot: Allot,
     /// What an experiment leaves of the target.
     share: f64,
     hold: Option<Hold>,
@@ -151,6 +153,7 @@ impl Rate {
             delivered: Delivered::default(),
             loss: Loss::new(),
             compete: None,
+            allot: Allot::default(),
             share: 1.0,
             hold: None,
             cut: None,
@@ -199,7 +202,14 @@ impl Rate {
 
     /// Whether pictures wait for a queue to drain or for a sign of life.
     pub fn holds(&self) -> bool {
-        self.hold.is_some() || self.dark.is_some_and(|(_, until)| until.is_none())
+        !self.allot.share().picture
+            || self.hold.is_some()
+            || self.dark.is_some_and(|(_, until)| until.is_none())
+    }
+
+    /// Who gets something of what the way carries.
+    pub const fn allotted(&self) -> Share {
+        self.allot.share()
     }
 
     /// What was sent since `since` did not get through.
@@ -250,6 +260,9 @@ impl Rate {
             return;
         }
         self.judge(now, feedback.at, passed);
+        let least = self.target <= self.bounds.0 && self.compete.is_none();
+        let queue = self.hold.map_or(self.delay.queue(), |hold| hold.queue);
+        self.allot.report(now, least, queue);
     }
 
     /// Packets that were sent while nothing got through say nothing of loss.
