@@ -3,7 +3,7 @@
 //! clock, sound and picture on one time base. Picture n is due at n / fps after the
 //! start, and its capture time is that moment, not the one at which a thread woke up; a
 //! picture that is late is skipped, never bunched with the next. Devices pace themselves:
-//! [`camera`] and [`microphone`] take what they give, when they give it.
+//! `camera` and `microphone` take what they give, when they give it.
 
 mod camera;
 pub mod clean;

@@ -31,7 +31,7 @@ pub(super) fn start(
             Event::Lost(trouble) => line.lost(trouble),
             Event::Got(shot) => {
                 let shot: crate::devices::Shot = shot;
-                if line.is_current() && pace.takes(shot.captured) {
+                if line.takes() && pace.takes(shot.captured) {
                     let now = clock.now();
                     slot.put(Picture {
                         captured: now.utc - now.mono.saturating_duration_since(shot.captured),

@@ -47,7 +47,7 @@ pub(super) fn start(
         let post = post.clone();
         let out = move |event: Event<Heard<'_>>| match event {
             Event::Lost(trouble) => line.lost(trouble),
-            Event::Got(heard) if line.is_current() => {
+            Event::Got(heard) if line.takes() => {
                 let now = clock.now();
                 let captured = now.utc - now.mono.saturating_duration_since(heard.captured);
                 let taken = ear.hear(heard.samples, heard.rate, captured, &mut |sound| {

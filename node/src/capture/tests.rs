@@ -244,3 +244,23 @@ fn a_microphone_that_is_pulled_out_is_replaced_and_taken_up_again() {
     while capture.sounds.take().is_some() {}
     assert!(capture.sounds.wait().is_some());
 }
+
+#[test]
+fn a_device_that_gives_nothing_is_broken_and_the_next_is_used() {
+    let fakes =
+        fakes(r#"{"microphones": [{"name": "Dead", "answer": "silent"}, {"name": "Desk"}]}"#);
+    let source = on(&fakes, "none", Some("default")).unwrap();
+    let (notices, mut told) = mailbox(8);
+    let mut capture = source
+        .start(Clock::start(), &notices, &Reference::default())
+        .unwrap();
+    assert_eq!(
+        said(&mut told, "Microphone Using Desk"),
+        [
+            "Microphone Using Dead",
+            "Microphone Broken Dead",
+            "Microphone Using Desk"
+        ]
+    );
+    assert!(capture.sounds.wait().is_some());
+}

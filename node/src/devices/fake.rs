@@ -190,7 +190,9 @@ impl Backend for Fake {
         let found = written.cameras.iter().find(|c| c.name == device.name);
         let camera = found.cloned().ok_or_else(gone)?;
         drop(written);
-        refuse(camera.answer)?;
+        if let Some(answer) = instead(camera.answer) {
+            return answer;
+        }
         let shots = Shots::new(&camera, shape)?;
         let shared = self.shared.clone();
         start("fake camera", move |stop| {
@@ -203,7 +205,9 @@ impl Backend for Fake {
         let found = written.microphones.iter().find(|m| m.name == device.name);
         let microphone = found.cloned().ok_or_else(gone)?;
         drop(written);
-        refuse(microphone.answer)?;
+        if let Some(answer) = instead(microphone.answer) {
+            return answer;
+        }
         let voice = Voice::new(&microphone)?;
         let shared = self.shared.clone();
         start("fake microphone", move |stop| {
@@ -216,7 +220,9 @@ impl Backend for Fake {
         let found = written.speakers.iter().find(|s| s.name == device.name);
         let speaker = found.cloned().ok_or_else(gone)?;
         drop(written);
-        refuse(speaker.answer)?;
+        if let Some(answer) = instead(speaker.answer) {
+            return answer;
+        }
         let file = speaker.file.as_ref().map(|path| {
             let spec = hound::WavSpec {
                 channels: 1,
@@ -246,8 +252,15 @@ impl Backend for Fake {
     }
 }
 
-fn refuse(answer: Option<Answer>) -> Result<(), Trouble> {
-    answer.map_or(Ok(()), |answer| Err(answer.trouble()))
+/// What a device answers instead of working: it refuses, or opens and does nothing.
+fn instead(answer: Option<Answer>) -> Option<Result<Opened, Trouble>> {
+    Some(match answer?.trouble() {
+        Some(trouble) => Err(trouble),
+        None => start("fake silence", |stop| {
+            let clock = Clock::start();
+            while !stop.wait_until(clock.now().mono + Duration::from_secs(60)) {}
+        }),
+    })
 }
 
 struct Running(#[expect(dead_code, reason = "ends its thread when it is dropped")] Worker);

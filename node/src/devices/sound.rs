@@ -1,6 +1,7 @@
 //! DOOR: microphones and loudspeakers, by ALSA. A sound server (PipeWire, PulseAudio) is
 //! there as a device of ALSA too; `default` is what the system has chosen.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alsa::Output;
@@ -201,25 +202,27 @@ fn begin(stream: Result<Stream, cpal::Error>) -> Result<Opened, Trouble> {
     Ok(Box::new(Running(stream)))
 }
 
-/// Whether a running device is lost by this.
-fn ends(error: &cpal::Error) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::Xrun | ErrorKind::RealtimeDenied | ErrorKind::DeviceChanged
+/// Whether a running device is lost by this error. A sound server that wakes up says others
+/// that mean nothing; a device that gives nothing any more is found by its silence.
+const fn ends(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::DeviceNotAvailable
+            | ErrorKind::HostUnavailable
+            | ErrorKind::PermissionDenied
+            | ErrorKind::StreamInvalidated
     )
 }
 
 /// What both callbacks of a stream call.
-type Shared<T> = std::sync::Arc<std::sync::Mutex<T>>;
+type Shared<T> = Arc<Mutex<T>>;
 
 fn share<T>(value: T) -> Shared<T> {
-    std::sync::Arc::new(std::sync::Mutex::new(value))
+    Arc::new(Mutex::new(value))
 }
 
-fn lock<T>(shared: &Shared<T>) -> std::sync::MutexGuard<'_, T> {
-    shared
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens a microphone by ALSA's name.
@@ -233,7 +236,7 @@ pub(super) fn microphone(id: &str, out: Sounds) -> Result<Opened, Trouble> {
     let out = share(out);
     let open = |config: StreamConfig| {
         let clock = Clock::start();
-        let (sounds, errors) = (out.clone(), out.clone());
+        let (sounds, lost) = (out.clone(), out.clone());
         let mut mono = Vec::new();
         device.build_input_stream_raw(
             config,
@@ -249,8 +252,8 @@ pub(super) fn microphone(id: &str, out: Sounds) -> Result<Opened, Trouble> {
                 }));
             },
             move |error| {
-                if ends(&error) {
-                    lock(&errors)(Event::Lost(trouble(&error)));
+                if ends(error.kind()) {
+                    lock(&lost)(Event::Lost(trouble(&error)));
                 }
             },
             None,
@@ -269,7 +272,7 @@ pub(super) fn speaker(id: &str, fill: Fill) -> Result<Opened, Trouble> {
     let (config, format) = choose(ranges).ok_or_else(none)?;
     let fill = share(fill);
     let open = |config: StreamConfig| {
-        let (sounds, errors) = (fill.clone(), fill.clone());
+        let (sounds, lost) = (fill.clone(), fill.clone());
         let mut mono = Vec::new();
         device.build_output_stream_raw(
             config,
@@ -287,8 +290,8 @@ pub(super) fn speaker(id: &str, fill: Fill) -> Result<Opened, Trouble> {
                 spread(&mono, channels, data);
             },
             move |error| {
-                if ends(&error) {
-                    lock(&errors)(Event::Lost(trouble(&error)));
+                if ends(error.kind()) {
+                    lock(&lost)(Event::Lost(trouble(&error)));
                 }
             },
             None,
@@ -366,6 +369,12 @@ mod tests {
         );
         assert_eq!(card.as_deref(), Some("HDA Intel PCH, ALC257 Analog"));
         assert_eq!(name("loop", "").as_deref(), Some("loop"));
+    }
+
+    #[test]
+    fn only_an_error_that_ends_the_stream_ends_the_device() {
+        assert!(ends(ErrorKind::DeviceNotAvailable) && ends(ErrorKind::StreamInvalidated));
+        assert!(!ends(ErrorKind::BackendError) && !ends(ErrorKind::Xrun));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //! second what is plugged in, opens, closes, and tells what the person should know.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use suora_protocol::fault::{Code, Fault};
 
 use super::choice::{self, Wish};
 use super::seat::{self, Input, Output, Said, Seat};
-use super::{Backend, Kind, List, Named, Opened, State, Trouble};
+use super::{Backend, Kind, List, Named, Opened, State, Trouble, Why};
 use crate::clock::Clock;
 use crate::worker::{Post, Slot, Worker};
 
@@ -17,6 +17,9 @@ use crate::worker::{Post, Slot, Worker};
 const LOOK: Duration = Duration::from_millis(200);
 /// It lists what is there at the first of so many looks.
 const LIST: u64 = 5;
+/// A device that gave nothing for so many looks is broken: five seconds, as a sound server
+/// may take two to wake up.
+const QUIET: u32 = 25;
 
 /// What a person should know of a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,12 +77,22 @@ pub fn find(
 pub struct Line {
     number: u64,
     current: Arc<AtomicU64>,
+    alive: Arc<AtomicBool>,
     lost: Slot<Trouble>,
 }
 
 impl Line {
-    /// Whether this device is still the one in use: what another gives is dropped.
-    pub fn is_current(&self) -> bool {
+    /// The device gave something: whether it is still the one in use. What another gives is
+    /// dropped.
+    pub fn takes(&self) -> bool {
+        let current = self.is_current();
+        if current {
+            self.alive.store(true, Ordering::Relaxed);
+        }
+        current
+    }
+
+    fn is_current(&self) -> bool {
         self.current.load(Ordering::Acquire) == self.number
     }
 
@@ -111,11 +124,21 @@ pub fn watch(
     Worker::start(name, move |stop| {
         let mut seat = Seat::new(wish);
         let current = Arc::new(AtomicU64::new(0));
+        let alive = Arc::new(AtomicBool::new(false));
         let lost = Slot::default();
         let mut device: Option<Opened> = None;
+        let mut quiet = 0;
         let mut lines = 0;
         for look in 0.. {
             if let Some(trouble) = lost.take() {
+                seat.handle_input(clock.now().mono, Input::Lost(trouble));
+            }
+            quiet = match (&device, alive.swap(false, Ordering::Relaxed)) {
+                (Some(_), false) => quiet + 1,
+                _ => 0,
+            };
+            if quiet == QUIET {
+                let trouble = Trouble::new(Why::Broken, "gives nothing");
                 seat.handle_input(clock.now().mono, Input::Lost(trouble));
             }
             if look % LIST == 0 {
@@ -131,11 +154,13 @@ pub fn watch(
                         let line = Line {
                             number: lines,
                             current: current.clone(),
+                            alive: alive.clone(),
                             lost: lost.clone(),
                         };
                         let answer = match open(&named, line) {
                             Ok(opened) => {
                                 device = Some(opened);
+                                quiet = 0;
                                 Input::Opened
                             }
                             Err(trouble) => {

@@ -1,4 +1,4 @@
-//! DOOR: the loudspeaker. Decoded sound waits in a bounded [`Ring`] until the device asks
+//! DOOR: the loudspeaker. Decoded sound waits in a bounded ring until the device asks
 //! for it; how long that takes, the device's own buffer with it, is told to playout, so
 //! that lips go with the voice that is heard. What is played goes to the echo canceller too.
 
@@ -81,7 +81,7 @@ impl Speaker {
                     mouth.shared.delay.store(0, Ordering::Relaxed);
                     line.lost(trouble);
                 }
-                Event::Got(wanted) if line.is_current() => {
+                Event::Got(wanted) if line.takes() => {
                     if let Err(reason) = mouth.fill(wanted) {
                         line.lost(Trouble::new(Why::Broken, reason));
                     }

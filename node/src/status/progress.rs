@@ -165,7 +165,11 @@ fn device_text(
         (Unbuilt, Microphone) => "device-unbuilt-microphone",
         (Unbuilt, Speaker) => "device-unbuilt-speaker",
     };
-    texts.with(id, &[("name", name)])
+    let text = texts.with(id, &[("name", name)]);
+    match detail.filter(|_| state == Broken) {
+        Some(detail) => format!("{text} ({})", plain(detail)),
+        None => text,
+    }
 }
 
 #[cfg(test)]

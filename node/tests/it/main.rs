@@ -1,5 +1,7 @@
 //! Behaviours seen from outside the crate.
 
+#[cfg(feature = "devices")]
+mod devices;
 mod endpoint;
 mod fetch;
 mod link;

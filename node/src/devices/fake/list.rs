@@ -29,16 +29,19 @@ pub enum Answer {
     Denied,
     /// It does not work.
     Broken,
+    /// It opens, and gives or takes nothing.
+    Silent,
 }
 
 impl Answer {
-    pub(super) fn trouble(self) -> Trouble {
+    pub(super) fn trouble(self) -> Option<Trouble> {
         let why = match self {
             Self::Busy => Why::Busy,
             Self::Denied => Why::Denied,
             Self::Broken => Why::Broken,
+            Self::Silent => return None,
         };
-        Trouble::new(why, format!("so says {VARIABLE}"))
+        Some(Trouble::new(why, format!("so says {VARIABLE}")))
     }
 }
 
