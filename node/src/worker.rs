@@ -88,6 +88,15 @@ impl Drop for Worker {
     }
 }
 
+/// Runs something on a thread that nobody waits for: a call that may never come back.
+pub fn detach(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Fault> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+    match thread {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(Code::Internal).with(format!("thread {name}: {error}"))),
+    }
+}
+
 #[derive(Debug)]
 struct Shared<T> {
     value: Option<T>,

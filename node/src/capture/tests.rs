@@ -247,20 +247,37 @@ fn a_microphone_that_is_pulled_out_is_replaced_and_taken_up_again() {
 
 #[test]
 fn a_device_that_gives_nothing_is_broken_and_the_next_is_used() {
-    let fakes =
-        fakes(r#"{"microphones": [{"name": "Dead", "answer": "silent"}, {"name": "Desk"}]}"#);
-    let source = on(&fakes, "none", Some("default")).unwrap();
-    let (notices, mut told) = mailbox(8);
-    let mut capture = source
-        .start(Clock::start(), &notices, &Reference::default())
-        .unwrap();
-    assert_eq!(
-        said(&mut told, "Microphone Using Desk"),
-        [
-            "Microphone Using Dead",
-            "Microphone Broken Dead",
-            "Microphone Using Desk"
-        ]
+    // the second one's driver hangs as well when it is closed
+    let fakes = fakes(
+        r#"{"cameras": [{"name": "Dead", "answer": "silent"}, {"name": "Front"}],
+            "microphones": [{"name": "Stuck", "answer": "stuck"}, {"name": "Desk"}]}"#,
     );
-    assert!(capture.sounds.wait().is_some());
+    for (camera, mic, kind, dead, next) in [
+        ("default", "none", "Camera", "Dead", "Front"),
+        ("none", "default", "Microphone", "Stuck", "Desk"),
+    ] {
+        let source = on(&fakes, camera, Some(mic)).unwrap();
+        let (notices, mut told) = mailbox(8);
+        let clock = Clock::start();
+        let mut capture = source
+            .start(clock, &notices, &Reference::default())
+            .unwrap();
+        assert_eq!(
+            said(&mut told, &format!("{kind} Using {next}")),
+            [
+                format!("{kind} Using {dead}"),
+                format!("{kind} Broken {dead}"),
+                format!("{kind} Using {next}")
+            ]
+        );
+        if mic == "none" {
+            assert!(capture.pictures.wait().is_some());
+        } else {
+            assert!(capture.sounds.wait().is_some());
+        }
+        let ending = clock.now().mono;
+        drop(capture);
+        let took = clock.now().mono.saturating_duration_since(ending);
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
 }

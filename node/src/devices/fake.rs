@@ -254,8 +254,10 @@ impl Backend for Fake {
 
 /// What a device answers instead of working: it refuses, or opens and does nothing.
 fn instead(answer: Option<Answer>) -> Option<Result<Opened, Trouble>> {
-    Some(match answer?.trouble() {
+    let answer = answer?;
+    Some(match answer.trouble() {
         Some(trouble) => Err(trouble),
+        None if answer == Answer::Stuck => Ok(Box::new(Stuck)),
         None => start("fake silence", |stop| {
             let clock = Clock::start();
             while !stop.wait_until(clock.now().mono + Duration::from_secs(60)) {}
@@ -266,6 +268,16 @@ fn instead(answer: Option<Answer>) -> Option<Result<Opened, Trouble>> {
 struct Running(#[expect(dead_code, reason = "ends its thread when it is dropped")] Worker);
 
 impl Open for Running {}
+
+struct Stuck;
+
+impl Open for Stuck {}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        Stop::default().wait_until(Clock::start().now().mono + Duration::from_secs(60));
+    }
+}
 
 fn start(name: &str, body: impl FnOnce(Stop) + Send + 'static) -> Result<Opened, Trouble> {
     match Worker::start(name, body) {

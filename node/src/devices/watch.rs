@@ -11,7 +11,7 @@ use super::choice::{self, Wish};
 use super::seat::{self, Input, Output, Said, Seat};
 use super::{Backend, Kind, List, Named, Opened, State, Trouble, Why};
 use crate::clock::Clock;
-use crate::worker::{Post, Slot, Worker};
+use crate::worker::{self, Post, Slot, Stop, Worker};
 
 /// How often the thread looks whether a device was lost.
 const LOOK: Duration = Duration::from_millis(200);
@@ -20,6 +20,10 @@ const LIST: u64 = 5;
 /// A device that gave nothing for so many looks is broken: five seconds, as a sound server
 /// may take two to wake up.
 const QUIET: u32 = 25;
+
+/// How long a device may take to close. A driver or a sound server may hang; then its thread
+/// is left behind, and everybody else goes on.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// What a person should know of a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -159,7 +163,7 @@ pub fn watch(
                         };
                         let answer = match open(&named, line) {
                             Ok(opened) => {
-                                device = Some(opened);
+                                close(device.replace(opened), clock);
                                 quiet = 0;
                                 Input::Opened
                             }
@@ -170,7 +174,7 @@ pub fn watch(
                         };
                         seat.handle_input(clock.now().mono, answer);
                     }
-                    Output::Close => device = None,
+                    Output::Close => close(device.take(), clock),
                     Output::Say(said) => {
                         let notice = Notice {
                             kind,
@@ -188,6 +192,19 @@ pub fn watch(
                 break;
             }
         }
-        drop(device);
+        close(device, clock);
     })
+}
+
+fn close(device: Option<Opened>, clock: Clock) {
+    let Some(device) = device else { return };
+    let closed = Stop::default();
+    let told = closed.clone();
+    let closing = worker::detach("device close", move || {
+        drop(device);
+        told.set();
+    });
+    if closing.is_err() || !closed.wait_until(clock.now().mono + CLOSE) {
+        tracing::warn!("a device does not close");
+    }
 }

@@ -31,6 +31,8 @@ pub enum Answer {
     Broken,
     /// It opens, and gives or takes nothing.
     Silent,
+    /// It opens, gives or takes nothing, and does not close.
+    Stuck,
 }
 
 impl Answer {
@@ -39,7 +41,7 @@ impl Answer {
             Self::Busy => Why::Busy,
             Self::Denied => Why::Denied,
             Self::Broken => Why::Broken,
-            Self::Silent => return None,
+            Self::Silent | Self::Stuck => return None,
         };
         Some(Trouble::new(why, format!("so says {VARIABLE}")))
     }
