@@ -1,6 +1,8 @@
 # make demo    a consultation between two processes on this machine, with its recordings
 # make test    everything that must hold
 # make bench   figures
+# make weather a consultation on each of some bad networks in real time, its recordings judged;
+#              WEATHER="storm --runs 1" chooses (suora-interop weather --help)
 #
 # Needs Rust (the release named in Cargo.toml, or later). `make deps` installs the rest on
 # Debian and Ubuntu, says what is missing elsewhere, and is quiet when all is there.
@@ -9,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench fmt-check clippy doc lean tests house
+.PHONY: help deps build demo test bench weather fmt-check clippy doc lean tests house
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
@@ -107,3 +109,7 @@ bench: build
 	$(TARGET)/release/suora-interop bench --runs 3 || status=$$?
 	cargo bench --profile release --workspace --locked --no-fail-fast || status=$$?
 	exit $$status
+
+# In real time, so half an hour for all; recordings, reports and contact sheets are kept.
+weather: build
+	@$(TARGET)/release/suora-interop weather --keep $(TARGET)/weather $(WEATHER)

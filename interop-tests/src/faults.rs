@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 /// The names of all faults, for the command line.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 6] = [
     "leak-before-accept",
     "drop-tenth",
     "shift-sound",
+    "silence-fifth",
     "classical-only",
     "unchecked-credential",
 ];
@@ -21,6 +22,7 @@ pub fn parse(names: &[String]) -> Result<(suora_node::Faults, suora_relay::Fault
             "leak-before-accept" => node.leak_before_accept = true,
             "drop-tenth" => node.drop_every = Some(10),
             "shift-sound" => node.shift_sound = Duration::from_millis(200),
+            "silence-fifth" => node.silence_every = Some(5),
             "classical-only" => node.classical_only = true,
             "unchecked-credential" => relay.unchecked_credential = true,
             other => return Err(format!("no fault {other}; there are {}", NAMES.join(", "))),

@@ -3,12 +3,15 @@
 
 pub mod bench;
 pub mod faults;
+pub mod figures;
+pub mod film;
 pub mod house;
 pub mod live;
 pub mod peer;
 pub mod recording;
 pub mod requirements;
 pub mod rig;
+pub mod speech;
 pub mod vectors;
 pub mod weather;
 pub mod world;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use suora_interop::{bench, faults, requirements, vectors};
+use suora_interop::{bench, faults, live, peer, requirements, speech, vectors};
 use suora_protocol::fault::Fault;
 
 /// Suora's interoperability tools. Not for production: it can break rules on purpose.
@@ -32,6 +32,8 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         seconds: u32,
     },
+    /// Run whole consultations on bad networks, in real time, and judge what was recorded.
+    Weather(Weather),
     /// Make or check spec/vectors.
     Vectors {
         #[command(subcommand)]
@@ -45,6 +47,25 @@ enum Command {
         #[arg(long)]
         tool: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Weather {
+    /// Which; by default all. An unknown name lists them.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// How long each consultation is, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=600))]
+    seconds: u32,
+    /// How many of each; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    runs: u8,
+    /// Keep recordings, reports and contact sheets in this folder.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// A rule that both nodes break, to see that it is noticed. Repeat for more.
+    #[arg(long = "fault", value_name = "NAME")]
+    faults: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,7 +98,13 @@ fn main() -> ExitCode {
             }
             Err(error) => usage(&error),
         },
-        Command::Bench { runs, seconds } => figures(runs.max(1), seconds),
+        Command::Bench { runs, seconds } => {
+            figures(async |program| bench::print(&program, runs.max(1), seconds).await)
+        }
+        Command::Weather(weather) => match weather.skies() {
+            Ok(skies) => figures(async |program| live::print(&weather.ask(program, skies)).await),
+            Err(error) => usage(&error),
+        },
         Command::Vectors { what } => judged(vectors(&what)),
         Command::Requirements => judged(requirements()),
         Command::Cddl { tool } => judged(cddl(tool)),
@@ -144,11 +171,31 @@ fn cddl(tool: Option<PathBuf>) -> Result<Vec<String>, Fault> {
     Ok(wrong)
 }
 
-fn figures(runs: usize, seconds: u32) -> ExitCode {
+impl Weather {
+    fn skies(&self) -> Result<Vec<live::skies::Sky>, String> {
+        faults::parse(&self.faults)?;
+        live::skies::named(&self.names)
+    }
+
+    fn ask(self, program: PathBuf, skies: Vec<live::skies::Sky>) -> live::Ask {
+        live::Ask {
+            program,
+            python: speech::python(),
+            skies,
+            seconds: self.seconds,
+            runs: self.runs.into(),
+            keep: self.keep,
+            faults: self.faults,
+        }
+    }
+}
+
+/// Runs what prints figures of real processes, which this program starts.
+fn figures(print: impl AsyncFnOnce(PathBuf) -> Result<(), peer::Failure>) -> ExitCode {
     let program = std::env::current_exe();
     let runtime = tokio::runtime::Runtime::new();
     let printed = match (program, runtime) {
-        (Ok(program), Ok(runtime)) => runtime.block_on(bench::print(&program, runs, seconds)),
+        (Ok(program), Ok(runtime)) => runtime.block_on(print(program)),
         (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
     };
     match printed {

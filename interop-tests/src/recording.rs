@@ -37,6 +37,17 @@ pub struct Picture {
     pub reading: Option<pattern::Reading>,
 }
 
+impl Picture {
+    /// An access unit of a file, with what it says.
+    pub fn of(unit: &file::Unit, reading: Option<pattern::Reading>) -> Self {
+        Self {
+            at: unit.at as f64 / 1_000.0,
+            shown: unit.lasts as f64 / 1_000.0 >= SHOWN_MIN,
+            reading,
+        }
+    }
+}
+
 /// What was read out of a file.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Recording {
@@ -68,15 +79,11 @@ pub fn read(path: &Path) -> Result<Recording, Fault> {
     let mut pictures = Vec::new();
     for unit in movie.video.unwrap_or_default() {
         let decoded = decoder.decode(&unit.data, unit.keyframe).ok().flatten();
-        let lasts = unit.lasts as f64 / 1_000.0;
-        pictures.push(Picture {
-            at: unit.at as f64 / 1_000.0,
-            shown: lasts >= SHOWN_MIN,
-            reading: decoded.map(|picture| {
-                let frame = picture.frame();
-                pattern::read(frame.width, frame.height, &frame.data)
-            }),
+        let reading = decoded.map(|picture| {
+            let frame = picture.frame();
+            pattern::read(frame.width, frame.height, &frame.data)
         });
+        pictures.push(Picture::of(&unit, reading));
     }
     let beeps = match movie.sound {
         Some(sound) => beeps(&sound.decode().map_err(|reason| file::bad(path, reason))?),
@@ -176,8 +183,8 @@ fn order(recording: &Recording, problems: &mut Vec<String>) -> u64 {
     missing
 }
 
-/// Times between pictures that were shown.
-fn gaps(recording: &Recording) -> impl Iterator<Item = f64> {
+/// Times between pictures that were shown, in ms.
+pub fn gaps(recording: &Recording) -> impl Iterator<Item = f64> {
     let shown: Vec<f64> = recording
         .pictures
         .iter()
@@ -188,7 +195,7 @@ fn gaps(recording: &Recording) -> impl Iterator<Item = f64> {
 }
 
 /// Gaps longer than max(3 × mean, mean + 150 ms) of the 30 before.
-fn freezes(recording: &Recording) -> u64 {
+pub fn freezes(recording: &Recording) -> u64 {
     let mut last: VecDeque<f64> = VecDeque::new();
     let mut freezes = 0;
     for gap in gaps(recording) {

@@ -39,6 +39,8 @@ pub struct Faults {
     pub drop_every: Option<u32>,
     /// Sound is recorded so much later than it was played.
     pub shift_sound: std::time::Duration,
+    /// Every n-th 20 ms of sound are silent in the recording.
+    pub silence_every: Option<u32>,
     /// TLS offers X25519 only.
     pub classical_only: bool,
 }

@@ -76,6 +76,7 @@ struct Recording {
     state: Arc<Mutex<State>>,
     faults: Faults,
     pictures: AtomicU64,
+    sounds: AtomicU64,
     heard: AtomicBool,
 }
 
@@ -140,6 +141,7 @@ impl Sink {
             state: state.clone(),
             faults,
             pictures: AtomicU64::new(0),
+            sounds: AtomicU64::new(0),
             heard: AtomicBool::new(false),
         };
         let recorder = Recorder {
@@ -182,6 +184,12 @@ impl Sink {
         } else if !recording.heard.load(Ordering::Relaxed) {
             return Ok(());
         }
+        let number = recording.sounds.fetch_add(1, Ordering::Relaxed) + 1;
+        let silent = |every: u32| number.is_multiple_of(u64::from(every));
+        let samples = match recording.faults.silence_every {
+            Some(every) if silent(every) => vec![0; samples.len()],
+            _ => samples,
+        };
         recording.put(Item::Sound {
             samples,
             at: at + recording.faults.shift_sound,

@@ -1,5 +1,7 @@
 //! A consultation of real processes, judged by what was recorded and reported.
 
+mod speech;
+
 use serde_json::Value;
 use suora_interop::recording;
 

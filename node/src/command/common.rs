@@ -40,6 +40,9 @@ pub struct Common {
     /// Where you hear the other one: a loudspeaker's name or a part of it, default, or none.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub speaker: Typed,
+    /// Pixels of your picture, both even.
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "640x360", value_parser = size)]
+    pub size: (u32, u32),
     /// Most kilobits of picture a second.
     #[arg(long, value_name = "KBIT", default_value_t = 600, value_parser = clap::value_parser!(u32).range(80..=20_000))]
     pub bitrate: u32,
@@ -81,8 +84,8 @@ impl Common {
                 camera: self.camera,
                 mic: self.mic,
                 raw_mic: self.raw_mic,
-                width: 640,
-                height: 360,
+                width: self.size.0,
+                height: self.size.1,
                 fps: 30,
             },
             speaker: self.speaker.0,
@@ -98,5 +101,26 @@ impl Common {
             }),
             control: self.control,
         })
+    }
+}
+
+/// Width and height of `640x360`; which of them can be sent is the capture's to say.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let read = |part: &str| part.parse::<u32>().ok();
+    text.split_once('x')
+        .and_then(|(width, height)| Some((read(width)?, read(height)?)))
+        .ok_or_else(|| "write it as 640x360".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_two_numbers() {
+        assert_eq!(size("1280x720"), Ok((1_280, 720)));
+        for wrong in ["", "640", "640x", "x360", "640x-2", "640X360", "1x2x3"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 }
