@@ -1,16 +1,20 @@
 //! The figures of real consultations on this machine, median of some runs: what `make
 //! bench` prints beside the benchmarks of single parts. Of what both ends measure the worse
-//! counts. Nothing is asserted here that depends on how busy the machine is; each line says
-//! what it should reach.
+//! counts; each line says what it should reach.
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
+use suora_node::clock::Clock;
 
+use crate::cpu::{self, PARTS, Threads};
 use crate::figures::{Figure, head, judged, table};
-use crate::peer::Failure;
+use crate::live::{self, Ask};
+use crate::peer::{Failure, Peer};
 use crate::recording::{self, Summary};
-use crate::rig::{Plan, Rig};
+use crate::rig::{Plan, Rig, STEP};
+use crate::weather::line::{Loss, Weather};
 
 /// What one end reported, and what its recording says.
 type End<'a> = (&'a Value, &'a Summary);
@@ -126,9 +130,103 @@ async fn consultation(program: &Path, seconds: u32, kill: bool) -> Result<Vec<Fi
     ))
 }
 
+/// What a node used of a core, in percent: by its own account (getrusage, from its start to its
+/// end), and by part while both talked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Used {
+    whole: f64,
+    parts: [f64; PARTS.len()],
+}
+
+/// A consultation as above, not recorded: what the citizen's and the officer's node used.
+async fn used(
+    program: &Path,
+    seconds: u32,
+    weather: Option<(&Weather, u8)>,
+) -> Result<[Used; 2], Failure> {
+    let clock = Clock::start();
+    let seconds_text = seconds.to_string();
+    let plan = Plan {
+        officer: &["--auto-accept", "--bitrate", "600"],
+        citizen: &["--bitrate", "600", "--seconds", &seconds_text],
+        weather,
+        unrecorded: true,
+        ..Plan::default()
+    };
+    let mut rig = Rig::start(program, plan).await?;
+    rig.both("accepted").await?;
+    let mut looks: Vec<(Instant, [Threads; 2])> = Vec::new();
+    loop {
+        let next = rig.citizen.until("the figures of a second", STEP, |view| {
+            view["view"] == "stats" || view["view"] == "report"
+        });
+        if next.await?["view"] == "report" {
+            break;
+        }
+        // a thread's time is gone with it: the last look before the end counts
+        let threads = |peer: &Peer| cpu::threads(peer.process.id().ok_or("it has ended")?);
+        match (threads(&rig.citizen), threads(&rig.officer)) {
+            (Ok(citizen), Ok(officer)) => looks.push((clock.now().mono, [citizen, officer])),
+            _ => break,
+        }
+    }
+    let (citizen, officer) = rig.reports().await?;
+    let (Some(first), Some(last)) = (looks.first(), looks.last()) else {
+        return Err("the consultation ended before a node could be looked at".into());
+    };
+    let time = last.0.duration_since(first.0).as_secs_f64();
+    let used = |end: usize, report: &Value| Used {
+        whole: number(report, "/cpu_seconds") * 100.0 / f64::from(seconds),
+        parts: cpu::parts(&first.1[end], &last.1[end]).map(|part| part * 100.0 / time),
+    };
+    Ok([used(0, &citizen), used(1, &officer)])
+}
+
+/// What both nodes use without recording, and by how much more where packets are lost.
+async fn processor(program: &Path, seconds: u32) -> Result<Vec<Figure>, Failure> {
+    let weather = Weather::delay(20).losing(Loss::Random(0.05));
+    let calm = used(program, seconds, None).await?;
+    let lossy = used(program, seconds, Some((&weather, 1))).await?;
+    Ok(shares(calm, lossy))
+}
+
+/// The figures of CPU: of both ends the worse, by part the mean.
+fn shares(calm: [Used; 2], lossy: [Used; 2]) -> Vec<Figure> {
+    let [citizen, officer] = calm;
+    let times = [0, 1].map(|end| lossy[end].whole / calm[end].whole);
+    // f64::max would pass over what was not measured
+    let known = times.iter().all(|times| !times.is_nan());
+    let worst = if known {
+        times[0].max(times[1])
+    } else {
+        f64::NAN
+    };
+    let mut figures = vec![
+        ("the citizen's node", "≤ 15", citizen.whole),
+        ("the officer's node", "≤ 15", officer.whole),
+        ("at 5 % loss, times as much", "≤ 1.3", worst),
+    ];
+    for (ends, lost) in [(&calm, false), (&lossy, true)] {
+        for (at, part) in PARTS.iter().enumerate() {
+            let name = if lost { part.lossy } else { part.name };
+            figures.push((name, "", (ends[0].parts[at] + ends[1].parts[at]) / 2.0));
+        }
+    }
+    figures
+}
+
+/// Prints the figures of some runs, and adds what they miss.
+fn show(all: &[Vec<Figure>], missed: &mut Vec<String>) {
+    let table = table(all);
+    table.lines.iter().for_each(|line| println!("{line}"));
+    missed.extend(table.missed);
+}
+
 /// Prints each figure of `runs` consultations, median first. An aim that a median misses is
 /// marked, and an error at the end.
-pub async fn print(program: &Path, runs: usize, seconds: u32) -> Result<(), Failure> {
+pub async fn print(ask: Ask) -> Result<(), Failure> {
+    let Ask { runs, seconds, .. } = ask;
+    let program = ask.program.as_path();
     let mut missed = Vec::new();
     for (kill, title) in [
         (false, "A consultation on loopback"),
@@ -142,10 +240,23 @@ pub async fn print(program: &Path, runs: usize, seconds: u32) -> Result<(), Fail
             eprintln!("  run {run} of {runs} …");
             all.push(consultation(program, seconds, kill).await?);
         }
-        let table = table(&all);
-        table.lines.iter().for_each(|line| println!("{line}"));
-        missed.extend(table.missed);
+        show(&all, &mut missed);
     }
+    println!("\nThe CPU of a node, % of a core ({seconds} s, {runs} runs, nothing recorded)");
+    println!("  By getrusage; then where it goes while both talk, the mean of both ends.");
+    println!("{}", head());
+    let mut all = Vec::new();
+    for run in 1..=runs {
+        eprintln!("  run {run} of {runs} …");
+        all.push(processor(program, seconds).await?);
+    }
+    show(&all, &mut missed);
+    // the real clips, whose speech can be judged
+    let ask = live::Ask {
+        skies: live::skies::named(&["clean".into()])?,
+        ..ask
+    };
+    live::tables(&ask, &mut missed).await?;
     judged(&missed)
 }
 
@@ -238,5 +349,24 @@ mod tests {
         assert_eq!(value(&all, "memory"), 1.0);
         let all = figures((&Value::Null, &none), (&Value::Null, &none), 10);
         assert!(value(&all, "pictures a second").is_nan());
+    }
+
+    #[test]
+    fn a_node_that_uses_too_much_or_more_where_packets_are_lost_misses_its_aim() {
+        let used = |whole: f64| Used {
+            whole,
+            parts: [whole / 7.0; PARTS.len()],
+        };
+        let missed = |calm: [f64; 2], lossy: [f64; 2]| {
+            let figures = shares(calm.map(used), lossy.map(used));
+            assert_eq!(figures.len(), 3 + 2 * PARTS.len());
+            table(&[figures]).missed.len()
+        };
+        assert_eq!(missed([12.0, 14.0], [13.0, 15.0]), 0);
+        assert_eq!(missed([12.0, 16.0], [13.0, 15.0]), 1);
+        assert_eq!(missed([16.0, 14.0], [13.0, 15.0]), 1);
+        assert_eq!(missed([10.0, 14.0], [13.5, 15.0]), 1);
+        assert_eq!(missed([10.0, 14.0], [10.0, 20.0]), 1);
+        assert_eq!(missed([10.0, f64::NAN], [10.0, 20.0]), 1 + 1);
     }
 }

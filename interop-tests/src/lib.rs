@@ -2,6 +2,7 @@
 //! recordings, vectors and requirements of the specification, and the rules of the house.
 
 pub mod bench;
+pub mod cpu;
 pub mod faults;
 pub mod figures;
 pub mod film;

@@ -98,9 +98,18 @@ fn main() -> ExitCode {
             }
             Err(error) => usage(&error),
         },
-        Command::Bench { runs, seconds } => {
-            figures(async |program| bench::print(&program, runs.max(1), seconds).await)
-        }
+        Command::Bench { runs, seconds } => figures(async |program| {
+            bench::print(live::Ask {
+                program,
+                python: speech::python(),
+                skies: Vec::new(),
+                seconds,
+                runs: runs.max(1),
+                keep: None,
+                faults: Vec::new(),
+            })
+            .await
+        }),
         Command::Weather(weather) => match weather.skies() {
             Ok(skies) => figures(async |program| live::print(&weather.ask(program, skies)).await),
             Err(error) => usage(&error),

@@ -341,6 +341,11 @@ impl Process {
         text[start..].to_string()
     }
 
+    /// Its number; none: it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) -> Result<(), Failure> {
         self.child.kill().await.map_err(|error| error.to_string())

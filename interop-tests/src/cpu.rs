@@ -1,0 +1,139 @@
+//! Where a node's CPU time goes, by the names of its threads, as Linux counts it in
+//! `/proc/PID/task/*/stat`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::peer::Failure;
+
+/// Clock ticks a second, as Linux tells times to programs.
+const TICKS: f64 = 100.0;
+
+/// A part of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its name in a table.
+    pub name: &'static str,
+    /// The same for a consultation in which packets are lost.
+    pub lossy: &'static str,
+    /// The name of its threads, of which the system keeps 15 bytes; the last part is all others.
+    thread: &'static str,
+}
+
+const fn part(name: &'static str, lossy: &'static str, thread: &'static str) -> Part {
+    Part {
+        name,
+        lossy,
+        thread,
+    }
+}
+
+/// The parts of a node, in the order of a table.
+pub const PARTS: [Part; 7] = [
+    part("drawing pictures", "5 % lost: drawing pictures", "camera"),
+    part("making sound", "5 % lost: making sound", "microphone"),
+    part(
+        "encoding pictures",
+        "5 % lost: encoding pictures",
+        "video encoder",
+    ),
+    part(
+        "encoding sound",
+        "5 % lost: encoding sound",
+        "sound encoder",
+    ),
+    part(
+        "decoding pictures",
+        "5 % lost: decoding pictures",
+        "video decoder",
+    ),
+    part(
+        "decoding sound",
+        "5 % lost: decoding sound",
+        "sound decoder",
+    ),
+    part("session and network", "5 % lost: session and network", ""),
+];
+
+/// Seconds of CPU that each thread used so far, by its number; its name stands beside.
+pub type Threads = BTreeMap<u32, (String, f64)>;
+
+/// The threads of a process now.
+pub fn threads(pid: u32) -> Result<Threads, Failure> {
+    let folder = format!("/proc/{pid}/task");
+    let entries = std::fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
+    let mut threads = Threads::new();
+    for entry in entries.flatten() {
+        let number = entry.file_name().to_string_lossy().parse();
+        // one that ended meanwhile counts no more
+        if let (Ok(number), Some(thread)) = (number, read(&entry.path())) {
+            threads.insert(number, thread);
+        }
+    }
+    Ok(threads)
+}
+
+fn read(task: &Path) -> Option<(String, f64)> {
+    parse(&std::fs::read_to_string(task.join("stat")).ok()?)
+}
+
+/// The name and the seconds of a line of `stat` (proc_pid_stat(5)): the name is in brackets and
+/// may hold any byte; user and system time are the 14th and 15th field.
+fn parse(stat: &str) -> Option<(String, f64)> {
+    let (before, after) = stat.rsplit_once(')')?;
+    let name = before.split_once('(')?.1;
+    let mut fields = after.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((name.into(), (ticks()? + ticks()?) / TICKS))
+}
+
+/// Seconds of CPU by part between two looks, in the order of [`PARTS`]. A thread that began
+/// between them counts from its begin.
+pub fn parts(before: &Threads, after: &Threads) -> [f64; PARTS.len()] {
+    let mut used = [0.0; PARTS.len()];
+    for (number, (name, seconds)) in after {
+        let since = before.get(number).map_or(0.0, |thread| thread.1);
+        let part = PARTS.iter().position(|part| part.thread == name);
+        if let Some(used) = used.get_mut(part.unwrap_or(PARTS.len() - 1)) {
+            *used += (seconds - since).max(0.0);
+        }
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_stat_is_read_whatever_the_name() {
+        let stat = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 3";
+        assert_eq!(parse(stat), Some(("a) b (c".into(), 2.0)));
+        assert_eq!(parse("42 (x) S 1"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn time_goes_to_the_part_whose_thread_used_it() {
+        let thread = |name: &str, seconds| (name.to_string(), seconds);
+        let before = Threads::from([(1, thread("suora", 5.0)), (2, thread("video encoder", 1.0))]);
+        let after = Threads::from([
+            (1, thread("suora", 5.5)),
+            (2, thread("video encoder", 3.0)),
+            (3, thread("microphone", 0.25)),
+        ]);
+        assert_eq!(parts(&before, &after), [0.0, 0.25, 2.0, 0.0, 0.0, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn this_process_has_threads_and_a_busy_one_shows() {
+        let before = threads(std::process::id()).unwrap();
+        let mut sum = 0_u64;
+        let busy = |threads: &Threads| threads.values().map(|thread| thread.1).sum::<f64>();
+        while busy(&threads(std::process::id()).unwrap()) < busy(&before) + 0.05 {
+            sum = (0..100_000).fold(sum, |sum: u64, n| sum.wrapping_mul(31).wrapping_add(n));
+        }
+        assert!(!before.is_empty());
+        assert!(threads(u32::MAX).unwrap_err().contains("/proc/"));
+    }
+}
