@@ -3,6 +3,7 @@
 # make bench   figures
 # make weather a consultation on each of some bad networks in real time, its recordings judged;
 #              WEATHER="storm --runs 1" chooses (suora-interop weather --help)
+# make soak    a consultation of half an hour: memory has to stay, delays must not grow
 #
 # Needs Rust (the release named in Cargo.toml, or later). `make deps` installs the rest on
 # Debian and Ubuntu, says what is missing elsewhere, and is quiet when all is there.
@@ -11,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench weather fmt-check clippy doc lean tests house
+.PHONY: help deps build demo test bench weather soak fmt-check clippy doc lean tests house
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
@@ -113,3 +114,6 @@ bench: build
 # In real time, so half an hour for all; recordings, reports and contact sheets are kept.
 weather: build
 	@$(TARGET)/release/suora-interop weather --keep $(TARGET)/weather $(WEATHER)
+
+soak: build
+	@$(TARGET)/release/suora-interop soak --out $(TARGET)/soak.json $(SOAK)

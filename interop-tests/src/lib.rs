@@ -12,6 +12,7 @@ pub mod peer;
 pub mod recording;
 pub mod requirements;
 pub mod rig;
+pub mod soak;
 pub mod speech;
 pub mod vectors;
 pub mod weather;

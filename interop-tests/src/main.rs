@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use suora_interop::{bench, faults, live, peer, requirements, speech, vectors};
+use suora_interop::{bench, faults, live, peer, requirements, soak, speech, vectors};
 use suora_protocol::fault::Fault;
 
 /// Suora's interoperability tools. Not for production: it can break rules on purpose.
@@ -34,6 +34,15 @@ enum Command {
     },
     /// Run whole consultations on bad networks, in real time, and judge what was recorded.
     Weather(Weather),
+    /// Run one long consultation: memory has to stay, and delays must not grow.
+    Soak {
+        /// How long, in minutes.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(i64::from(soak::SHORTEST)..=1_440))]
+        minutes: u32,
+        /// Write what was measured into this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Make or check spec/vectors.
     Vectors {
         #[command(subcommand)]
@@ -115,6 +124,14 @@ fn main() -> ExitCode {
             Err(error) => usage(&error),
         },
         Command::Vectors { what } => judged(vectors(&what)),
+        Command::Soak { minutes, out } => figures(async |program| {
+            let ask = soak::Ask {
+                program,
+                minutes,
+                out,
+            };
+            soak::print(&ask).await
+        }),
         Command::Requirements => judged(requirements()),
         Command::Cddl { tool } => judged(cddl(tool)),
     }
