@@ -27,6 +27,8 @@ HOP = RATE // 4
 REACH = RATE * 3 // 10  # how near: what a jitter buffer may stretch
 SURE = 0.35  # least correlation of a place that counts
 FAINT = 0.02  # share of the mean power of speech under which there is none
+LOUD = 0.1  # share from which on it cannot be missed
+PITCH = RATE // 100  # how far a place may be mistaken by a period of the voice
 EPS = 1e-9
 
 
@@ -111,9 +113,9 @@ def judge(spoken, recorded):
         said = int(round(begin - held)) + 2 * period
         wanted, got = line[said : said + HOP], heard[begin : begin + HOP]
         pieces.append((begin, said))
-        if np.mean(wanted * wanted) > FAINT * power:
+        if np.mean(wanted * wanted) > LOUD * power:
             result["spoken_ms"] += 1_000 * HOP / RATE
-            alike = np.dot(wanted, got) / np.sqrt(np.dot(wanted, wanted) * np.dot(got, got) + EPS)
+            alike = places(line[said - PITCH : said + HOP + PITCH], got).max()
             if alike < SURE or np.mean(got * got) < FAINT * np.mean(wanted * wanted):
                 result["lost_ms"] += 1_000 * HOP / RATE
     scale, hop = FULL // RATE, HOP * FULL // RATE
