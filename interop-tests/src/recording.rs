@@ -325,7 +325,7 @@ mod tests {
         let (mut voice, mut ear) = (Voice::new().unwrap(), Ear::new().unwrap());
         for n in 0..SECONDS * 50 {
             let packet = voice.encode(&pattern::beep(n)).unwrap();
-            let samples = ear.packet(&packet).unwrap();
+            let samples = ear.any(&packet).unwrap();
             let played = at(n as f64 / 50.0 + 0.1);
             sink.sound(samples, played, SoundKind::Packet).unwrap();
         }

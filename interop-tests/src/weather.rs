@@ -6,4 +6,5 @@ pub mod day;
 pub mod end;
 pub mod line;
 pub mod table;
+pub mod voice;
 pub mod wire;

@@ -2,24 +2,28 @@
 //! decoded goes to the [`Sink`], and what happened to the session as [`Event`]s.
 
 pub mod h264;
+pub mod noise;
 pub mod opus;
+pub mod player;
+pub mod stretch;
 
 use suora_protocol::fault::Fault;
-use suora_protocol::limits::SOUND_FRAME;
-use suora_protocol::media::{jitter, playout};
-use suora_protocol::time::Timestamp;
+use suora_protocol::media::playout;
+use suora_protocol::media::receiver::AudioPacket;
+use suora_protocol::time::Now;
 
+use self::player::{Block, Player};
 use crate::clock::Clock;
-use crate::play::{Event, Sink, SoundKind};
+use crate::play::{Event, Sink};
 use crate::worker::{Mailbox, Post, Worker};
 
-/// What the session pulled out of the jitter buffer for 20 ms.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Slot20 {
-    /// What to play.
-    pub sound: jitter::Sound,
-    /// When these 20 ms are heard.
-    pub at: Timestamp,
+/// What the session tells the thread of sound.
+#[derive(Clone, Debug)]
+pub enum Hear {
+    /// A packet came.
+    Packet(Now, AudioPacket),
+    /// 20 ms are played from now on.
+    Play(Now),
 }
 
 /// Decodes pictures and hands them to the sink. A picture that cannot be decoded is
@@ -62,37 +66,42 @@ pub fn video(
     })
 }
 
-/// Decodes sound and hands it to the sink. A packet that cannot be decoded is concealed.
-/// Ends with the mailbox.
-pub fn audio(mut slots: Mailbox<Slot20>, sink: Sink, events: Post<Event>) -> Result<Worker, Fault> {
-    let mut decoder = opus::Decoder::new()?;
+/// Plays sound into the sink, 20 ms whenever it is told to. Ends with the mailbox.
+pub fn audio(mut heard: Mailbox<Hear>, sink: Sink, events: Post<Event>) -> Result<Worker, Fault> {
+    let mut player = Player::new()?;
     Worker::start("sound decoder", move |stop| {
-        while let Some(Slot20 { sound, at }) = slots.wait() {
+        while let Some(hear) = heard.wait() {
             if stop.is_set() {
                 return;
             }
-            let (samples, captured, kind) = decode(&mut decoder, &sound);
-            tell(&events, Event::Played { captured, at, kind });
+            let now = match hear {
+                Hear::Packet(now, packet) => {
+                    player.push(now, packet);
+                    continue;
+                }
+                Hear::Play(now) => now,
+            };
+            let Block {
+                samples,
+                captured,
+                kind,
+            } = player.pull(now);
+            // the ear hears it once the loudspeaker has played what waits before it
+            let (at, ledger) = (now.utc + sink.delay(), player.ledger());
+            tell(
+                &events,
+                Event::Played {
+                    captured,
+                    at,
+                    kind,
+                    ledger,
+                },
+            );
             if let Err(fault) = sink.sound(samples, at, kind) {
                 tell(&events, Event::Failed(fault));
             }
         }
     })
-}
-
-fn decode(
-    decoder: &mut opus::Decoder,
-    sound: &jitter::Sound,
-) -> (Vec<i16>, Option<Timestamp>, SoundKind) {
-    match sound {
-        jitter::Sound::Packet { captured, data } => match decoder.packet(data) {
-            Some(samples) => (samples, Some(*captured), SoundKind::Packet),
-            None => (decoder.conceal(), None, SoundKind::Concealed),
-        },
-        jitter::Sound::Fec { data } => (decoder.rebuild(data), None, SoundKind::Concealed),
-        jitter::Sound::Conceal => (decoder.conceal(), None, SoundKind::Concealed),
-        jitter::Sound::Silence => (vec![0; SOUND_FRAME], None, SoundKind::Silence),
-    }
 }
 
 /// Nobody blocks who posts: a session that does not read its events loses them.
@@ -108,10 +117,13 @@ fn tell(events: &Post<Event>, event: Event) {
 mod tests {
     use bytes::Bytes;
     use suora_protocol::media::EncodedFrame;
+    use suora_protocol::media::jitter::{self, Ledger};
+    use suora_protocol::time::Timestamp;
 
     use super::*;
     use crate::capture::{Picture, pattern};
     use crate::encode::{Control, h264::Encoder, opus::Encoder as Sounds};
+    use crate::play::SoundKind;
     use crate::worker::mailbox;
 
     fn frames(count: u64) -> Vec<EncodedFrame> {
@@ -210,51 +222,40 @@ mod tests {
     }
 
     #[test]
-    fn sound_is_what_its_slot_says() {
+    fn sound_is_played_by_its_thread_in_the_order_of_what_it_is_told() {
         let mut encoder = Sounds::new().unwrap();
-        let packet =
-            |n, encoder: &mut Sounds| Bytes::from(encoder.encode(&pattern::beep(n)).unwrap());
-        let packets: Vec<_> = (0..4).map(|n| packet(n, &mut encoder)).collect();
-        let at = |n: i64| Timestamp::from_millis(20 * n);
-        let whole = |n: usize| jitter::Sound::Packet {
-            captured: at(n as i64 - 5),
-            data: packets[n].clone(),
-        };
-        let sounds = [
-            jitter::Sound::Silence,
-            whole(0),
-            whole(1),
-            jitter::Sound::Fec {
-                data: packets[3].clone(),
-            },
-            whole(3),
-            jitter::Sound::Conceal,
-            jitter::Sound::Packet {
-                captured: at(9),
-                data: Bytes::from_static(&[0xff; 40]),
-            },
-        ];
-        let (post, slots) = mailbox(8);
-        let (events, mut told) = mailbox(8);
-        let worker = audio(slots, Sink::none(), events).unwrap();
-        for (n, sound) in sounds.into_iter().enumerate() {
-            let at = at(n as i64);
-            post.post(Slot20 { sound, at }).unwrap();
+        let start = Clock::start().now();
+        let (post, heard) = mailbox(128);
+        let (events, mut told) = mailbox(128);
+        let worker = audio(heard, Sink::none(), events).unwrap();
+        for n in 0..50_u32 {
+            let now = start.after(jitter::FRAME * n);
+            let data = encoder.encode(&pattern::beep(n.into())).unwrap().into();
+            let (sequence, captured) = (n.into(), now.utc);
+            let packet = AudioPacket {
+                sequence,
+                captured,
+                data,
+            };
+            // the last ones do not come
+            if n < 40 {
+                post.post(Hear::Packet(now, packet)).unwrap();
+            }
+            post.post(Hear::Play(now)).unwrap();
         }
         drop(post);
         let mut kinds = Vec::new();
-        while let Some(Event::Played { captured, kind, .. }) = told.wait() {
-            assert_eq!(captured.is_some(), kind == SoundKind::Packet);
+        let mut last = Ledger::default();
+        while let Some(Event::Played { kind, ledger, .. }) = told.wait() {
             kinds.push(kind);
+            last = ledger;
         }
         drop(worker);
-        use SoundKind::{Concealed, Packet, Silence};
-        assert_eq!(
-            kinds,
-            [
-                Silence, Packet, Packet, Concealed, Packet, Concealed, Concealed
-            ]
-        );
+        kinds.dedup();
+        use SoundKind::{Concealed, Packet, Quiet, Silence};
+        assert_eq!(kinds, [Silence, Packet, Concealed, Quiet]);
+        assert_eq!(last.played, jitter::FRAME * 40);
+        assert_eq!(last.concealed, jitter::FRAME * 5);
     }
 
     #[test]

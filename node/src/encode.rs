@@ -4,7 +4,7 @@ pub mod h264;
 pub mod opus;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use suora_protocol::fault::Fault;
 use suora_protocol::media::jitter::FRAME;
@@ -13,10 +13,11 @@ use suora_protocol::media::{EncodedFrame, Kind};
 use crate::capture::{Picture, Sound};
 use crate::worker::{Mailbox, Slot, Worker};
 
-/// What the session asks of the video encoder while it runs.
+/// What the session asks of the encoders while they run.
 #[derive(Debug)]
 pub struct Control {
     target: AtomicU32,
+    loss: AtomicU8,
     keyframe: AtomicBool,
     wanted: AtomicBool,
 }
@@ -29,6 +30,7 @@ impl Control {
     pub fn new(bits_per_second: u32) -> Self {
         Self {
             target: AtomicU32::new(bits_per_second),
+            loss: AtomicU8::new(0),
             keyframe: AtomicBool::new(false),
             wanted: AtomicBool::new(true),
         }
@@ -42,6 +44,11 @@ impl Control {
     /// The target in bits a second.
     pub fn target(&self) -> u32 {
         self.target.load(Ordering::Relaxed).max(Self::TARGET_MIN)
+    }
+
+    /// So many per cent of sound get lost: from now on its packets bring redundancy for that.
+    pub fn set_loss(&self, percent: u8) {
+        self.loss.store(percent, Ordering::Relaxed);
     }
 
     /// The next picture is to be a keyframe.
@@ -89,18 +96,21 @@ pub fn video(
     })
 }
 
-/// Encodes sound as Opus: 32 kbit/s, tuned for speech, in-band FEC. Ends with the mailbox.
+/// Encodes sound as Opus: 32 kbit/s, tuned for speech, in-band FEC for the loss that was
+/// measured, nothing while nobody speaks. Ends with the mailbox.
 pub fn audio(
     mut sounds: Mailbox<Sound>,
+    control: Arc<Control>,
     mut out: impl FnMut(EncodedFrame) + Send + 'static,
 ) -> Result<Worker, Fault> {
-    let mut encoder = opus::Encoder::new()?;
+    let mut encoder = opus::Encoder::live()?;
     Worker::start("sound encoder", move |stop| {
         while let Some(sound) = sounds.wait() {
             if stop.is_set() {
                 return;
             }
-            if let Some(data) = encoder.encode(&sound.samples) {
+            encoder.set_loss(control.loss.load(Ordering::Relaxed));
+            if let Some(data) = encoder.speak(&sound.samples) {
                 out(EncodedFrame {
                     kind: Kind::Audio,
                     captured: sound.captured,
@@ -127,7 +137,8 @@ mod tests {
     fn sound_goes_through_its_thread_in_order() {
         let (post, sounds) = mailbox(8);
         let (encoded, mut frames) = mailbox(8);
-        let worker = audio(sounds, move |frame| {
+        let control = Arc::new(Control::new(0));
+        let worker = audio(sounds, control, move |frame| {
             assert!(encoded.post(frame).is_ok());
         })
         .unwrap();

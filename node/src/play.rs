@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::media::EncodedFrame;
+use suora_protocol::media::jitter::Ledger;
 use suora_protocol::time::Timestamp;
 
 use crate::Faults;
@@ -41,12 +42,14 @@ pub enum Event {
     Undecodable,
     /// 20 ms of sound were handed over.
     Played {
-        /// Its capture time, by the sender's clock; `None` for sound that was made up.
+        /// When its first sample was captured, by the sender's clock; `None` where nothing comes.
         captured: Option<Timestamp>,
         /// When it is played.
         at: Timestamp,
         /// Whose sound it is.
         kind: SoundKind,
+        /// What became of the time so far.
+        ledger: Ledger,
     },
     /// The sink broke; said once.
     Failed(Fault),
@@ -57,9 +60,13 @@ pub enum Event {
 pub enum SoundKind {
     /// A packet.
     Packet,
-    /// Made up, or rebuilt of the next packet's redundancy.
+    /// Rebuilt from the redundancy of the next packet.
+    Rebuilt,
+    /// Made up.
     Concealed,
-    /// Nobody spoke to us.
+    /// A pause: comfort noise.
+    Quiet,
+    /// Nothing came yet.
     Silence,
 }
 

@@ -43,8 +43,8 @@ const PIECES: usize = 64;
 const PLAYED: usize = 128;
 /// Pictures that wait for the decoder.
 const PICTURES: usize = 4;
-/// Sound that waits for the decoder, in 20 ms each.
-const SOUNDS: usize = 8;
+/// Packets of sound, and calls to play, that wait for the decoder: more than a second.
+const SOUNDS: usize = 128;
 /// How long the last words may take to arrive when a session closes.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -195,12 +195,7 @@ impl Task {
             parts.bitrate,
             parts.fanout.control(),
         );
-        let downlink = Downlink::new(
-            (own, peer),
-            report_ssrc,
-            (due_post, sound_post),
-            parts.sink.clone(),
-        );
+        let downlink = Downlink::new((own, peer), report_ssrc, (due_post, sound_post));
         let mut reading = JoinSet::new();
         reading.spawn(downlink::read_streams(connection.clone(), piece_post));
         let (video, audio) = parts.fanout.subscribe();
@@ -408,6 +403,15 @@ impl Task {
 
     async fn took(&mut self, event: play::Event) {
         let first = self.figures.take(&event);
+        if let play::Event::Played {
+            at,
+            captured: Some(captured),
+            ..
+        } = event
+        {
+            let now = self.now();
+            self.downlink.voice(now, at, captured);
+        }
         match event {
             play::Event::Undecodable => {
                 let now = self.now();

@@ -14,6 +14,7 @@
 
 pub mod allot;
 pub mod flow;
+pub mod guard;
 pub mod h264;
 pub mod jitter;
 pub mod opus;

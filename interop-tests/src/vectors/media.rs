@@ -52,7 +52,7 @@ pub fn flow() -> Result<Vectors, Fault> {
         ),
         (
             "part",
-            "rtcp, audio or video; null: of a flow that is not known",
+            "rtcp, audio, video or again; null: of a flow that is not known",
         ),
         ("packet", "what follows the flow id"),
         ("written", "the flow id as a sender writes it"),
@@ -110,6 +110,12 @@ pub fn flow() -> Result<Vectors, Fault> {
         &[0xc0, 0, 0, 0, 0, 0, 0, 1],
         Some((0, "audio")),
     );
+    add(
+        "again",
+        "a copy of the guest's sound",
+        &[0x19],
+        Some((1, "again")),
+    );
     add("unknown-kind", "kind 3 is ignored", &[0x03], None);
     add(
         "unknown-participant",
@@ -159,6 +165,7 @@ pub fn verify_flow(case: &Case) -> Result<Facts, Fault> {
         Part::Rtcp => "rtcp",
         Part::Audio => "audio",
         Part::Video => "video",
+        Part::Again => "again",
     });
     let mut written = Vec::new();
     flow::put_varint(&mut written, known.map_or(id, Flow::id));

@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use suora_node::play::SoundKind;
 use suora_protocol::fault::Fault;
-use suora_protocol::media::jitter::Sound;
 use suora_protocol::time::Timestamp;
 
 use super::line::{Loss, Weather};
@@ -53,13 +53,14 @@ impl Day {
             .iter()
             .filter(|played| span.contains(&played.at))
             .collect();
-        let heard = played.iter().filter_map(|played| match &played.sound {
-            Sound::Packet { captured, .. } => Some(ms(played.at.micros_since(*captured))),
-            _ => None,
+        let real = |kind| matches!(kind, SoundKind::Packet | SoundKind::Rebuilt);
+        let heard = played.iter().filter_map(|played| {
+            let captured = played.block.captured.filter(|_| real(played.block.kind))?;
+            Some(ms(played.at.micros_since(captured)))
         });
         let made_up = played
             .iter()
-            .filter(|played| matches!(played.sound, Sound::Conceal | Sound::Silence))
+            .filter(|played| !real(played.block.kind))
             .count();
         let bytes: usize = shown.iter().map(|shown| shown.frame.data.len()).sum();
         Self {

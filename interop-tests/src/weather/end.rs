@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt, WriteError};
+use suora_node::decode::player::{Block, Player};
 use suora_node::endpoint::congestion;
 use suora_protocol::fault::Fault;
-use suora_protocol::media::jitter::{self, Jitter, Sound};
+use suora_protocol::media::jitter::{self, Ledger};
 use suora_protocol::media::outgoing::{Gone, Outgoing, Quic};
 use suora_protocol::media::playout::Playout;
 use suora_protocol::media::rate::Rate;
@@ -25,6 +26,8 @@ pub trait Source {
     fn due(&mut self, now: Now, target: Option<u32>, keyframe: bool) -> Vec<EncodedFrame>;
     /// When the next is due.
     fn next(&self) -> Option<Instant>;
+    /// So many per cent of sound get lost.
+    fn loss(&mut self, _percent: u8) {}
 }
 
 /// A packet of sound that arrived.
@@ -42,7 +45,7 @@ pub struct Played {
     /// When.
     pub at: Timestamp,
     /// What.
-    pub sound: Sound,
+    pub block: Block,
 }
 
 /// A picture that was due.
@@ -63,6 +66,8 @@ pub struct Diary {
     pub heard: Vec<Heard>,
     /// Sound, as it was played.
     pub played: Vec<Played>,
+    /// What became of its time.
+    pub ledger: Ledger,
     /// Pictures, as they were due.
     pub shown: Vec<Shown>,
     /// The target of our own pictures, at each change.
@@ -122,7 +127,7 @@ impl Quic for Wire<'_> {
 pub struct End {
     outgoing: Outgoing<StreamId>,
     receiver: Receiver,
-    jitter: Jitter,
+    player: Player,
     playout: Playout,
     source: Box<dyn Source>,
     /// When sound and picture begin.
@@ -141,15 +146,15 @@ pub struct End {
 impl End {
     /// Participant 0 or 1, sending from `begin` on what `source` makes, at most `most` bits of
     /// picture a second.
-    pub fn new(number: u8, begin: Now, most: u32, source: Box<dyn Source>) -> Self {
+    pub fn new(number: u8, begin: Now, most: u32, source: Box<dyn Source>) -> Result<Self, Fault> {
         let ssrc = 1_000 * (u32::from(number) + 1);
-        Self {
+        Ok(Self {
             outgoing: Outgoing::new(
                 Sender::new(number, [ssrc, ssrc + 1]),
                 Rate::new((80_000, most)),
             ),
             receiver: Receiver::new(number, 1 - number, ssrc + 2),
-            jitter: Jitter::new(),
+            player: Player::new()?,
             playout: Playout::new(),
             source,
             begin: begin.mono,
@@ -161,7 +166,7 @@ impl End {
             slot: None,
             due: None,
             diary: Diary::default(),
-        }
+        })
     }
 
     /// The rate control.
@@ -246,7 +251,7 @@ impl End {
                         captured: packet.captured,
                         at: now.utc,
                     });
-                    self.jitter.push(now, packet);
+                    self.player.push(now, packet);
                 }
                 receiver::Output::Frame(frame) => self.playout.push(now, frame),
                 receiver::Output::Datagram(bytes) => {
@@ -267,11 +272,12 @@ impl End {
             }
         }
         while let Some(mut slot) = self.slot.filter(|slot| *slot <= now.mono) {
-            let sound = self.jitter.pull(now);
-            if let Sound::Packet { captured, .. } = &sound {
-                self.playout.voice(now, *captured);
+            let block = self.player.pull(now);
+            if let Some(captured) = block.captured {
+                self.playout.voice(now, captured);
             }
-            self.diary.played.push(Played { at: now.utc, sound });
+            self.diary.played.push(Played { at: now.utc, block });
+            self.diary.ledger = self.player.ledger();
             slot += jitter::FRAME;
             self.slot = Some(slot);
         }
@@ -323,6 +329,7 @@ impl Tenant for End {
         let keyframe = std::mem::take(&mut self.keyframe);
         let wanted = self.outgoing.wants_picture(now);
         let target = wanted.then(|| self.outgoing.rate().target());
+        self.source.loss(self.outgoing.guard().percent());
         let frames = self.source.due(now, target, keyframe);
         self.keyframe |= keyframe && !frames.iter().any(|frame| frame.kind == Kind::Video);
         for frame in frames {
@@ -381,6 +388,11 @@ impl Model {
         }
     }
 
+    /// When the next picture is due.
+    pub fn next_picture(&self) -> Instant {
+        self.at(self.pictures, self.fps)
+    }
+
     fn at(&self, count: u32, rate: u32) -> Instant {
         self.start + Duration::from_micros(u64::from(count) * 1_000_000 / u64::from(rate))
     }
@@ -402,9 +414,9 @@ impl Source for Model {
     fn due(&mut self, now: Now, target: Option<u32>, keyframe: bool) -> Vec<EncodedFrame> {
         let mut frames = Vec::new();
         while self.at(self.sounds, 50) <= now.mono {
-            // TOC: SILK wideband, 20 ms, mono
+            // TOC: SILK wideband, 20 ms, mono; then: it brings the one before
             let mut packet = vec![0xaa; 80];
-            packet[0] = 0x48;
+            packet[..2].copy_from_slice(&[0x48, 0xc0]);
             let late = now.mono - self.at(self.sounds, 50);
             frames.push(frame(Kind::Audio, now.utc - late, packet, true));
             self.sounds += 1;

@@ -154,9 +154,10 @@ impl Scene {
         let end = |number| {
             let mut model = Model::new(begin, 30);
             shape(&mut model);
-            Person::End(Box::new(End::new(number, begin, most, Box::new(model))))
+            let end = End::new(number, begin, most, Box::new(model))?;
+            Ok::<_, Fault>(Person::End(Box::new(end)))
         };
-        net.pair(&controller.transport(), [end(0), end(1)])?;
+        net.pair(&controller.transport(), [end(0)?, end(1)?])?;
         Ok(Self {
             net,
             delay: weather.delay,

@@ -1,4 +1,4 @@
-//! The Opus decoder: 20 ms out for each slot, mono, 48 kHz, whatever comes in.
+//! The Opus decoder: mono, 48 kHz, whatever comes in.
 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::SOUND_FRAME;
@@ -26,13 +26,6 @@ impl Decoder {
         let mut samples = vec![0; PACKET_MAX];
         let len = self.0.decode(packet, &mut samples, false).ok()?;
         samples.truncate(len);
-        Some(samples)
-    }
-
-    /// The 20 ms of a packet; a longer one is cut, a shorter one filled with silence.
-    pub fn packet(&mut self, packet: &[u8]) -> Option<Vec<i16>> {
-        let mut samples = self.any(packet)?;
-        samples.resize(SOUND_FRAME, 0);
         Some(samples)
     }
 

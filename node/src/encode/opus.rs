@@ -2,39 +2,85 @@
 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::SOUND_FRAME;
+use suora_protocol::media::opus::is_pause;
 
 /// Bits a second.
 const BITRATE: i32 = 32_000;
-/// The loss that the in-band redundancy is sized for, in percent.
-const LOSS: i32 = 10;
+/// The redundancy is made for this loss before any was measured, in per cent.
+const LOSS: u8 = 5;
+/// Marks of a pause that are sent before packets are left out.
+const MARKS: u32 = 2;
 /// Longest packet that the encoder may make.
 const PACKET_MAX: usize = 1_275;
 
 /// An encoder of one track.
 #[derive(Debug)]
-pub struct Encoder(opus::Encoder);
+pub struct Encoder {
+    opus: opus::Encoder,
+    loss: u8,
+    /// Marks of the pause that is now.
+    marks: u32,
+}
+
+fn fault(error: opus::Error) -> Fault {
+    Fault::new(Code::Internal).with(format!("Opus encoder: {error}"))
+}
 
 impl Encoder {
-    /// An encoder: speech, 32 kbit/s, in-band FEC.
+    /// An encoder of all of a track: speech, 32 kbit/s.
     pub fn new() -> Result<Self, Fault> {
         let new = || {
             let mut encoder =
                 opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)?;
             encoder.set_bitrate(opus::Bitrate::Bits(BITRATE))?;
             encoder.set_signal(opus::Signal::Voice)?;
-            encoder.set_inband_fec(true)?;
-            encoder.set_packet_loss_perc(LOSS)?;
-            Ok(Self(encoder))
+            Ok(encoder)
         };
-        new().map_err(|error: opus::Error| {
-            Fault::new(Code::Internal).with(format!("Opus encoder: {error}"))
+        Ok(Self {
+            opus: new().map_err(fault)?,
+            loss: 0,
+            marks: 0,
         })
+    }
+
+    /// The same for a network: with in-band FEC, and with [`Self::speak`] without pauses.
+    pub fn live() -> Result<Self, Fault> {
+        let mut encoder = Self::new()?;
+        let opus = &mut encoder.opus;
+        opus.set_inband_fec(true)
+            .and_then(|()| opus.set_dtx(true))
+            .map_err(fault)?;
+        encoder.set_loss(LOSS);
+        Ok(encoder)
+    }
+
+    /// From now on the redundancy is for so many per cent of loss.
+    pub fn set_loss(&mut self, percent: u8) {
+        let percent = percent.clamp(LOSS, 100);
+        if percent.abs_diff(self.loss) > 1 {
+            match self.opus.set_packet_loss_perc(percent.into()) {
+                Ok(()) => self.loss = percent,
+                Err(error) => tracing::error!(%error, "cannot set the loss"),
+            }
+        }
+    }
+
+    /// The packet of 960 samples, if it is to be sent: of a pause only the first two marks
+    /// are, and what refreshes it.
+    pub fn speak(&mut self, samples: &[i16]) -> Option<Vec<u8>> {
+        let packet = self.encode(samples)?;
+        if is_pause(&packet) {
+            self.marks += 1;
+        } else {
+            self.marks = 0;
+        }
+        (self.marks <= MARKS).then_some(packet)
     }
 
     /// One packet of 960 samples; `None`, and a line in the log, where the library refuses.
     pub fn encode(&mut self, samples: &[i16]) -> Option<Vec<u8>> {
         debug_assert_eq!(samples.len(), SOUND_FRAME);
-        match self.0.encode_vec(samples, PACKET_MAX) {
+        match self.opus.encode_vec(samples, PACKET_MAX) {
             Ok(packet) => Some(packet),
             Err(error) => {
                 tracing::error!(%error, "cannot encode sound");
@@ -45,7 +91,7 @@ impl Encoder {
 
     /// Samples by which what comes out lies behind what went in.
     pub fn lookahead(&mut self) -> usize {
-        self.0
+        self.opus
             .get_lookahead()
             .ok()
             .and_then(|samples| usize::try_from(samples).ok())
@@ -55,9 +101,44 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use suora_protocol::media::opus::samples;
+    use suora_protocol::media::opus::{has_fec, samples};
 
     use super::*;
+    use crate::capture::{file, mp4};
+
+    fn speech() -> Vec<i16> {
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clips/officer.mp4");
+        let movie = mp4::read(&file::bytes(clip.as_ref()).unwrap()).unwrap();
+        movie.sound.unwrap().decode().unwrap()
+    }
+
+    // covers: SUORA-MED-006, SUORA-MED-042
+    #[test]
+    fn speech_brings_its_redundancy_and_silence_is_left_out_behind_two_marks() {
+        let mut encoder = Encoder::live().unwrap();
+        encoder.set_loss(10);
+        let mut speech = speech();
+        speech.truncate(5 * 48_000);
+        let mut packets: Vec<_> = speech
+            .chunks_exact(960)
+            .map(|frame| encoder.speak(frame))
+            .collect();
+        let spoken = packets.iter().flatten().count();
+        let guarded = packets.iter().flatten().filter(|packet| has_fec(packet));
+        assert!(guarded.count() * 2 > spoken, "of {spoken}");
+        packets.clear();
+        for _ in 0..150 {
+            packets.push(encoder.speak(&[0; 960]));
+        }
+        let pause = &packets[50..];
+        let sent: Vec<_> = pause.iter().map(Option::is_some).collect();
+        assert!(pause.iter().flatten().count() <= 20, "{sent:?}");
+        assert!(pause.iter().flatten().any(|packet| is_pause(packet)));
+        assert!(pause.iter().flatten().any(|packet| !is_pause(packet)));
+        // never longer than 420 ms without one
+        let longest = sent.split(|sent| *sent).map(<[bool]>::len).max().unwrap();
+        assert!(longest <= 20, "{longest}");
+    }
 
     #[test]
     fn a_packet_is_20_ms_and_within_its_bitrate() {

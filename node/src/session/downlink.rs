@@ -1,20 +1,20 @@
 //! QUIC → frames: streams and datagrams become frames, which wait until they are due and
-//! then go to the decoders. Sound is pulled every 20 ms by nominal time.
+//! then go to the decoders. Sound waits where it is decoded, and is played every 20 ms by
+//! nominal time.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream};
 use suora_protocol::fault::Fault;
-use suora_protocol::media::jitter::{self, Jitter, Sound};
+use suora_protocol::media::jitter;
 use suora_protocol::media::playout::{Due, Playout};
 use suora_protocol::media::receiver::{Input, Output, Received, Receiver};
 use suora_protocol::media::rtcp::ArrivalReport;
-use suora_protocol::time::Now;
+use suora_protocol::time::{Now, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::decode::Slot20;
-use crate::play::Sink;
+use crate::decode::Hear;
 use crate::worker::Post;
 
 /// A clock that stood still for longer than this is set again, not caught up with.
@@ -47,34 +47,24 @@ pub enum Upward {
 /// The other end's sound and picture on their way in.
 pub struct Downlink {
     receiver: Receiver,
-    jitter: Jitter,
     playout: Playout,
     /// When the next 20 ms of sound are played.
     slot: Option<Instant>,
     due: Option<Instant>,
-    outs: Option<(Post<Due>, Post<Slot20>)>,
-    /// Tells how long sound takes from the decoder to the ear.
-    sink: Sink,
+    outs: Option<(Post<Due>, Post<Hear>)>,
     /// The decoder found no room: wait for a keyframe.
     gap: bool,
 }
 
 impl Downlink {
-    /// At `own`, for what `peer` sends; what is decoded goes to `sink`.
-    pub fn new(
-        (own, peer): (u8, u8),
-        ssrc: u32,
-        (video, audio): (Post<Due>, Post<Slot20>),
-        sink: Sink,
-    ) -> Self {
+    /// At `own`, for what `peer` sends.
+    pub fn new((own, peer): (u8, u8), ssrc: u32, (video, audio): (Post<Due>, Post<Hear>)) -> Self {
         Self {
             receiver: Receiver::new(own, peer, ssrc),
-            jitter: Jitter::new(),
             playout: Playout::new(),
             slot: None,
             due: None,
             outs: Some((video, audio)),
-            sink,
             gap: false,
         }
     }
@@ -130,7 +120,7 @@ impl Downlink {
         let mut upward = Vec::new();
         loop {
             match self.receiver.poll_output() {
-                Output::Audio(packet) => self.jitter.push(now, packet),
+                Output::Audio(packet) => self.hear(Hear::Packet(now, packet)),
                 Output::Frame(frame) => self.playout.push(now, frame),
                 Output::Datagram(bytes) => upward.push(Upward::Report(bytes)),
                 Output::Keyframe => upward.push(Upward::Keyframe),
@@ -157,24 +147,27 @@ impl Downlink {
                 mono: slot,
                 utc: now.utc - now.mono.saturating_duration_since(slot),
             };
-            let sound = self.jitter.pull(at);
-            // the ear hears it once the loudspeaker has played what waits before it
-            let heard = Now {
-                mono: at.mono,
-                utc: at.utc + self.sink.delay(),
-            };
-            if let Sound::Packet { captured, .. } = &sound {
-                self.playout.voice(heard, *captured);
-            }
-            let at = heard.utc;
-            if let Some((_, audio)) = &self.outs
-                && audio.post(Slot20 { sound, at }).is_err()
-            {
-                tracing::debug!("the sound decoder is behind");
-            }
+            self.hear(Hear::Play(at));
             slot += jitter::FRAME;
         }
         self.slot = Some(slot);
+    }
+
+    fn hear(&self, hear: Hear) {
+        if let Some((_, audio)) = &self.outs
+            && audio.post(hear).is_err()
+        {
+            tracing::debug!("the sound decoder is behind");
+        }
+    }
+
+    /// The sound that was captured at `captured` is played at `at`: lips go with it.
+    pub fn voice(&mut self, now: Now, at: Timestamp, captured: Timestamp) {
+        let now = Now {
+            mono: now.mono,
+            utc: at,
+        };
+        self.playout.voice(now, captured);
     }
 
     fn pictures(&mut self, now: Now) -> Result<(), Fault> {

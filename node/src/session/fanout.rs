@@ -73,7 +73,9 @@ impl Studio {
                 fps,
                 move |frame| video.give(&frame),
             )?,
-            encode::audio(sounds, move |frame| audio.give(&frame))?,
+            encode::audio(sounds, fanout.control.clone(), move |frame| {
+                audio.give(&frame)
+            })?,
         ];
         Ok(Self {
             fanout,

@@ -3,8 +3,10 @@
 //! than max(3 × mean interval, mean + 150 ms), as WebRTC's statistics define it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use suora_protocol::media::jitter::Ledger;
 use suora_protocol::media::receiver::Received;
 use suora_protocol::time::Timestamp;
 
@@ -73,8 +75,7 @@ pub struct Figures {
     picture: Times,
     latency: Option<f64>,
     heard: bool,
-    played: u64,
-    concealed: u64,
+    ledger: Ledger,
     sound: Times,
     /// "Played − captured" of the last sound.
     voice: Option<i64>,
@@ -123,18 +124,16 @@ impl Figures {
                 self.undecodable += 1;
                 false
             }
-            Event::Played { captured, at, kind } => {
+            Event::Played {
+                captured,
+                at,
+                kind,
+                ledger,
+            } => {
                 let first = !self.heard && *kind == SoundKind::Packet;
                 self.heard |= first;
-                match kind {
-                    SoundKind::Packet => self.played += 20,
-                    SoundKind::Concealed if self.heard => {
-                        self.played += 20;
-                        self.concealed += 20;
-                    }
-                    SoundKind::Concealed | SoundKind::Silence => {}
-                }
-                if let Some(captured) = captured {
+                self.ledger = *ledger;
+                if let (Some(captured), SoundKind::Packet | SoundKind::Rebuilt) = (captured, kind) {
                     let delay = since_capture(*at, *captured, self.offset);
                     self.sound.add(delay);
                     self.voice = Some(delay);
@@ -214,8 +213,8 @@ impl Figures {
             sent,
             received: AudioReceived {
                 packets: received.packets,
-                concealed_ms: self.concealed,
-                played_ms: self.played,
+                concealed_ms: millis(self.ledger.concealed),
+                played_ms: millis(self.ledger.heard()),
                 latency_ms: self.sound.latency(),
             },
             av_skew_ms: Skew {
@@ -224,6 +223,10 @@ impl Figures {
             },
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -335,7 +338,11 @@ mod tests {
         assert!(figures.take(&Event::Played {
             captured: captured(60),
             at,
-            kind: SoundKind::Packet
+            kind: SoundKind::Packet,
+            ledger: Ledger {
+                played: Duration::from_millis(20),
+                ..Ledger::default()
+            },
         }));
         assert!(figures.take(&Event::Shown {
             captured: captured(90).unwrap(),

@@ -202,5 +202,6 @@ impl Uplink {
         }
         self.encoder.set_target(self.outgoing.rate().target());
         self.encoder.set_wanted(self.outgoing.wants_picture(now));
+        self.encoder.set_loss(self.outgoing.guard().percent());
     }
 }

@@ -13,6 +13,8 @@ pub enum Part {
     Audio,
     /// Picture.
     Video,
+    /// Sound that was sent before.
+    Again,
 }
 
 /// A flow: participant × 16 + kind.
@@ -31,6 +33,7 @@ impl Flow {
             Part::Rtcp => 0,
             Part::Audio => 1,
             Part::Video => 2,
+            Part::Again => 9,
         };
         u64::from(self.participant) * 16 + part
     }
@@ -42,6 +45,7 @@ impl Flow {
             0 => Part::Rtcp,
             1 => Part::Audio,
             2 => Part::Video,
+            9 => Part::Again,
             _ => return None,
         };
         Some(Self { participant, part })

@@ -1,56 +1,125 @@
-//! How long sound waits (`spec/media.md`, section 8). Packets come when they come; the
-//! sink pulls 20 ms every 20 ms. The buffer holds as much as the arrival times of the
-//! last seconds ask for, conceals what is missing, and lets go of what it no longer needs.
+//! How long sound waits, and what is played instead of what does not come (`spec/media.md`,
+//! section 8). Packets come when they come; a player asks for 20 ms whenever it has less
+//! than that ([`Jitter::pull`]), and is told what to decode and whether to stretch time.
+//! As NetEq (WebRTC's jitter buffer) does, it holds as much as arrivals of the last
+//! seconds ask for; it gets there by playing slower and faster, not by dropping packets,
+//! and the same follows the drift of two clocks for ever. It decides on capture times
+//! and on the time since arrival of the fastest, not on the number of packets held: a
+//! pause without packets is no empty buffer.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+mod delay;
+mod ledger;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::delay::Delay;
+pub use self::ledger::Ledger;
+use super::opus;
 use super::receiver::AudioPacket;
 use crate::time::{Now, Timestamp};
 
-/// One packet's duration.
+/// What is played at a time, and what a sender's packet holds.
 pub const FRAME: Duration = Duration::from_millis(20);
-/// The least and the most that the buffer aims to hold.
-const TARGET: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(240));
-/// Packets whose arrival decides the target: five seconds.
-const WINDOW: usize = 250;
+/// The same in microseconds.
+const STEP: i64 = 20_000;
 /// Most packets held.
 const HELD_MAX: usize = 50;
+/// How far the wait may lie under the target, and sound's delay over it, before time is stretched.
+const EVEN: (i64, i64) = (5_000, 30_000);
+/// So much over the target is caught up with even where it can be heard.
+const HURRY: i64 = 120_000;
+/// So much over the target is let go rather than played faster.
+const SKIP: i64 = 400_000;
+/// So many times 20 ms are made up where nothing comes at all.
+const DRY_MAX: u32 = 5;
+/// A pause whose refreshing packets do not come for so long is no pause.
+const PAUSE_MAX: i64 = 1_300_000;
+/// Numbers may go back after such a silence.
+const ANEW: Duration = Duration::from_secs(1);
+/// A capture time that is off by less follows the one before.
+const NEAR: i64 = 10_000;
 
-/// What the sink plays for 20 ms.
+/// Whether time is to be stretched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// Played as it was spoken.
+    Even,
+    /// There is more than is needed: play faster where it cannot be heard.
+    Faster,
+    /// There is far more: play faster even where it can be heard.
+    Hurry,
+    /// There is less than is needed: play slower where it cannot be heard.
+    Slower,
+}
+
+/// What the player does for the next 20 ms (of a packet: for as long as it lasts).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Sound {
-    /// Decode this.
-    Packet {
+pub enum Step {
+    /// Decode this packet.
+    Play {
         /// When it was captured, by the sender's clock.
         captured: Timestamp,
         /// The Opus packet.
         data: Bytes,
+        /// Whether to stretch it.
+        pace: Pace,
+        /// Sound between the last packet and this one was let go.
+        torn: bool,
     },
-    /// The packet is missing; the next one carries its in-band redundancy.
-    Fec {
-        /// The next packet.
+    /// The packet is missing; rebuild it from the redundancy of this one, which follows it.
+    Rebuild {
+        /// When the missing one was captured, by the sender's clock.
+        captured: Timestamp,
+        /// The packet after it.
         data: Bytes,
     },
-    /// The packet is missing: conceal.
-    Conceal,
-    /// Nobody speaks to us: nothing came yet, or the track stopped.
-    Silence,
+    /// The packet is missing: make something up that continues what was heard.
+    Conceal {
+        /// When the missing one was captured, by the sender's clock.
+        captured: Timestamp,
+    },
+    /// Nobody speaks: comfort noise.
+    Quiet {
+        /// The time of the pause by the sender's clock; `None` where nothing comes at all.
+        captured: Option<Timestamp>,
+    },
+    /// Nothing came yet.
+    Nothing,
+}
+
+/// What a sequence number says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Number {
+    /// It came before, or is too old to tell.
+    Copy,
+    /// It came now.
+    New,
+    /// The sender counts anew.
+    Anew,
 }
 
 /// The buffer of one sound track.
 #[derive(Debug, Default)]
 pub struct Jitter {
     held: BTreeMap<i64, AudioPacket>,
+    delay: Delay,
     /// Sequence number that is played next.
     next: Option<i64>,
-    /// Arrival minus capture of the last packets, in microseconds.
-    delays: VecDeque<i64>,
-    concealed: u32,
-    deep: u32,
-    filled: Option<Instant>,
+    /// Capture time of what is played next, in microseconds.
+    media: i64,
+    /// The newest sequence number that came, and which of the 64 up to it did.
+    newest: Option<(i64, u64)>,
+    /// The sender said that it pauses, and when the last packet was taken in microseconds.
+    pause: Option<i64>,
+    /// Times 20 ms were made up while nothing at all was held.
+    dry: u32,
+    /// How long nothing has come, after that.
+    away: Duration,
+    torn: bool,
+    ledger: Ledger,
 }
 
 impl Jitter {
@@ -59,192 +128,319 @@ impl Jitter {
         Self::default()
     }
 
-    /// Takes a packet. One whose time is over, or a copy, is dropped.
+    /// Takes a packet. A copy, or one whose time is over, is dropped.
     pub fn push(&mut self, now: Now, packet: AudioPacket) {
-        self.delays.push_back(now.utc.micros_since(packet.captured));
-        if self.delays.len() > WINDOW {
-            self.delays.pop_front();
+        let sequence = packet.sequence;
+        match self.note(sequence) {
+            Number::Copy => return,
+            Number::New => {}
+            Number::Anew => {
+                self.held.clear();
+                self.next = Some(sequence);
+            }
         }
-        if self.next.is_some_and(|next| packet.sequence < next) {
+        let (at, captured) = (now.utc.as_micros(), packet.captured.as_micros());
+        self.delay.arrived(at, captured);
+        let first_after_gap = !self.was_seen(sequence.saturating_sub(1));
+        if first_after_gap && self.next.is_some() && opus::has_fec(&packet.data) {
+            // the one before can be played from now on as well
+            self.delay.count(at, captured.saturating_sub(STEP));
+        }
+        if self.next.is_some_and(|next| sequence < next) {
             return;
         }
-        self.filled.get_or_insert(now.mono);
-        self.held.insert(packet.sequence, packet);
+        self.held.insert(sequence, packet);
         while self.held.len() > HELD_MAX {
-            self.held.pop_first();
-            self.next = self.held.first_key_value().map(|(sequence, _)| *sequence);
+            self.skip();
         }
     }
 
-    /// How much the buffer aims to hold.
-    pub fn target(&self) -> Duration {
-        let least = self.delays.iter().min().copied().unwrap_or(0);
-        let most = self.delays.iter().max().copied().unwrap_or(0);
-        let jitter = Duration::from_micros(u64::try_from(most - least).unwrap_or(0));
-        (jitter + FRAME).clamp(TARGET.0, TARGET.1)
+    /// Notes a number.
+    fn note(&mut self, sequence: i64) -> Number {
+        let Some((newest, mask)) = self.newest else {
+            self.newest = Some((sequence, 1));
+            return Number::New;
+        };
+        let ahead = sequence.saturating_sub(newest);
+        if ahead > 0 {
+            let shift = u32::try_from(ahead).unwrap_or(u32::MAX);
+            self.newest = Some((sequence, mask.checked_shl(shift).unwrap_or(0) | 1));
+            return Number::New;
+        }
+        let bit = u32::try_from(ahead.unsigned_abs())
+            .ok()
+            .and_then(|back| 1_u64.checked_shl(back));
+        match bit {
+            Some(bit) if mask & bit == 0 => {
+                self.newest = Some((newest, mask | bit));
+                Number::New
+            }
+            // so far back, and after a long silence: the sender counts anew
+            None if self.away >= ANEW => {
+                self.newest = Some((sequence, 1));
+                Number::Anew
+            }
+            _ => Number::Copy,
+        }
     }
 
-    /// The next 20 ms. Called every 20 ms by the sink's clock.
-    pub fn pull(&mut self, now: Now) -> Sound {
-        let Some(next) = self.next else {
-            return self.start(now);
+    fn was_seen(&self, sequence: i64) -> bool {
+        self.newest.is_none_or(|(newest, mask)| {
+            u32::try_from(newest.saturating_sub(sequence))
+                .ok()
+                .and_then(|back| 1_u64.checked_shl(back))
+                .is_some_and(|bit| mask & bit != 0)
+        })
+    }
+
+    /// How long the buffer aims to let sound wait.
+    pub fn target(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.delay.target()).unwrap_or(0))
+    }
+
+    /// What became of the time so far.
+    pub const fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// Whether the packet that is due next is there.
+    pub fn ready(&self) -> bool {
+        let first = self.held.first_key_value().map(|(first, _)| *first);
+        first.is_some() && first == self.next
+    }
+
+    /// The player changed the length of what was to be stretched: by so many microseconds,
+    /// less than zero where it became shorter.
+    pub fn stretched(&mut self, micros: i64) {
+        let time = Duration::from_micros(micros.unsigned_abs());
+        if micros < 0 {
+            self.ledger.faster += time;
+        } else {
+            self.ledger.slower += time;
+        }
+    }
+
+    /// The next piece of sound. The player has `left` to play before it, less than 20 ms
+    /// unless it needs more to play faster.
+    pub fn pull(&mut self, now: Now, left: Duration) -> Step {
+        let now = now.utc.as_micros();
+        let left = i64::try_from(left.as_micros()).unwrap_or(0);
+        if self.next.is_some() {
+            self.let_go(now, left);
+        }
+        let Some((&first, packet)) = self.held.first_key_value() else {
+            return self.nothing_held(now);
         };
-        if let Some(packet) = self.held.remove(&next) {
-            self.concealed = 0;
-            self.next = Some(next + 1);
-            self.catch_up();
-            return Sound::Packet {
-                captured: packet.captured,
-                data: packet.data,
+        let captured = packet.captured.as_micros();
+        let waited = self.waited(now, captured);
+        let due = waited >= self.delay.target() - NEAR;
+        let Some(next) = self.next else {
+            return if waited >= self.delay.target() - EVEN.0 {
+                self.play(now, left, first)
+            } else {
+                Step::Nothing
+            };
+        };
+        let gap = captured.saturating_sub(self.media);
+        if first == next || self.away > Duration::ZERO {
+            let lost = first.saturating_sub(next);
+            self.settle(lost, gap);
+            if lost > 0 || due || gap < NEAR {
+                return self.play(now, left, first);
+            }
+            // a gap of time where no number is missing is a pause: its rest is waited out
+            let rest = self.delay.target() - waited;
+            self.media = self.media.max(captured.saturating_sub(rest));
+            return self.quiet(Some(self.media));
+        }
+        self.missing(now, left, first)
+    }
+
+    /// The next packet is missing, and `first` is there.
+    fn missing(&mut self, now: i64, left: i64, first: i64) -> Step {
+        let Some((captured, data)) = self
+            .held
+            .get(&first)
+            .map(|packet| (packet.captured.as_micros(), packet.data.clone()))
+        else {
+            return Step::Nothing;
+        };
+        // what was made up before anything came was for these
+        while self.dry > 0
+            && self.next.is_some_and(|next| next < first)
+            && captured.saturating_sub(self.media) > STEP + NEAR
+        {
+            self.dry -= 1;
+            self.pass(first);
+        }
+        let gap = captured.saturating_sub(self.media);
+        if gap < NEAR {
+            return self.play(now, left, first);
+        }
+        if gap > STEP + NEAR {
+            if self.pause.is_some() || self.waited(now, captured) >= self.delay.target() + STEP {
+                // a pause, or a jump of the sender's clock
+                return if self.waited(now, captured) >= self.delay.target() - NEAR {
+                    self.play(now, left, first)
+                } else {
+                    self.quiet(Some(self.media))
+                };
+            }
+            let media = self.media;
+            self.pass(first);
+            self.ledger.concealed += FRAME;
+            return Step::Conceal {
+                captured: Timestamp::from_micros(media),
             };
         }
-        self.deep = 0;
-        match self.held.first_key_value() {
-            Some((&first, packet)) => {
-                self.next = Some(next + 1);
-                self.concealed += 1;
-                if first == next + 1 {
-                    Sound::Fec {
-                        data: packet.data.clone(),
-                    }
-                } else {
-                    Sound::Conceal
+        self.next = Some(first);
+        let missing = Timestamp::from_micros(self.media);
+        self.media = captured;
+        if opus::has_fec(&data) {
+            self.ledger.rebuilt += FRAME;
+            Step::Rebuild {
+                captured: missing,
+                data,
+            }
+        } else if self.dry > 0 {
+            self.play(now, left, first)
+        } else if self.pause.is_some() {
+            // a mark of the pause, most likely
+            self.media = self.media.saturating_sub(STEP);
+            self.quiet(Some(missing.as_micros()))
+        } else {
+            self.ledger.concealed += FRAME;
+            Step::Conceal { captured: missing }
+        }
+    }
+
+    /// One number that will not come is passed over, but not `first`.
+    fn pass(&mut self, first: i64) {
+        self.next = self.next.map(|next| (next + 1).min(first));
+        self.media = self.media.saturating_add(STEP);
+    }
+
+    /// How long a packet of this capture time would have waited if it had come fastest.
+    fn waited(&self, now: i64, captured: i64) -> i64 {
+        const LONG: i64 = i64::MAX / 4;
+        let base = self.delay.base().unwrap_or(0);
+        let waited = now.saturating_sub(captured).saturating_sub(base);
+        waited.clamp(-LONG, LONG)
+    }
+
+    /// Nothing is there to be played.
+    fn nothing_held(&mut self, now: i64) -> Step {
+        if self.next.is_none() {
+            return Step::Nothing;
+        }
+        match self.pause {
+            Some(since) if now.saturating_sub(since) < PAUSE_MAX => self.quiet(Some(self.media)),
+            None if self.dry < DRY_MAX => {
+                // it may only be late: no number is passed over
+                self.dry += 1;
+                self.ledger.concealed += FRAME;
+                Step::Conceal {
+                    captured: Timestamp::from_micros(self.media),
                 }
             }
-            // ran dry: conceal without passing over packets that are only late
-            None if self.concealed < 5 => {
-                self.concealed += 1;
-                Sound::Conceal
-            }
-            None => {
-                self.next = None;
-                self.filled = None;
-                self.concealed = 0;
-                Sound::Silence
+            _ => {
+                self.away += FRAME;
+                self.quiet(None)
             }
         }
     }
 
-    /// Playing begins when the first packet has waited for the target.
-    fn start(&mut self, now: Now) -> Sound {
-        let waited = self.filled.is_some_and(|filled| {
-            now.mono.saturating_duration_since(filled) + FRAME >= self.target()
-        });
-        if waited && let Some((&first, _)) = self.held.first_key_value() {
-            self.next = Some(first);
-            return self.pull(now);
-        }
-        Sound::Silence
-    }
-
-    /// Holds more than it aims for, for half a second: one packet is let go.
-    fn catch_up(&mut self) {
-        let held = FRAME * u32::try_from(self.held.len()).unwrap_or(0);
-        self.deep = if held > self.target() + 2 * FRAME {
-            self.deep + 1
+    /// Something came after a time in which nothing was there: what was that?
+    fn settle(&mut self, lost: i64, gap: i64) {
+        let dry = FRAME * self.dry;
+        if lost > 0 || gap < NEAR {
+            let lost = u32::try_from(lost).unwrap_or(u32::MAX);
+            let lost = if lost == 0 {
+                self.away
+            } else {
+                FRAME.saturating_mul(lost).saturating_sub(dry)
+            };
+            self.ledger.was_lost(lost.min(self.away));
         } else {
-            0
+            self.ledger.was_pause(dry);
+        }
+        (self.dry, self.away) = (0, Duration::ZERO);
+    }
+
+    fn quiet(&mut self, media: Option<i64>) -> Step {
+        self.ledger.quiet += FRAME;
+        if media.is_some() {
+            self.media = self.media.saturating_add(STEP);
+        }
+        Step::Quiet {
+            captured: media.map(Timestamp::from_micros),
+        }
+    }
+
+    fn play(&mut self, now: i64, left: i64, sequence: i64) -> Step {
+        let Some(packet) = self.held.remove(&sequence) else {
+            return Step::Nothing;
         };
-        if self.deep >= 25 {
-            self.deep = 0;
-            self.held.pop_first();
-            self.next = self
-                .held
-                .first_key_value()
-                .map(|(sequence, _)| *sequence)
-                .or(self.next);
+        let captured = packet.captured.as_micros();
+        let samples = i64::from(opus::samples(&packet.data).unwrap_or(960));
+        let lasts = samples * 1_000 / 48;
+        self.next = Some(sequence.saturating_add(1));
+        self.media = captured.saturating_add(lasts);
+        self.dry = 0;
+        let torn = std::mem::take(&mut self.torn);
+        if opus::is_pause(&packet.data) {
+            self.pause = Some(now);
+            self.media = captured;
+            return self.quiet(Some(captured));
+        }
+        self.pause = None;
+        self.ledger.played += Duration::from_micros(u64::try_from(lasts).unwrap_or(0));
+        let waited = self.waited(now, captured);
+        let target = self.delay.target();
+        let pace = if waited < target - EVEN.0 {
+            Pace::Slower
+        } else if waited.saturating_add(left) > target + HURRY {
+            Pace::Hurry
+        } else if waited + left > target + EVEN.1 {
+            Pace::Faster
+        } else {
+            Pace::Even
+        };
+        Step::Play {
+            captured: packet.captured,
+            data: packet.data,
+            pace,
+            torn,
+        }
+    }
+
+    /// Far more is there than is needed: the oldest goes.
+    fn let_go(&mut self, now: i64, left: i64) {
+        let over = |jitter: &Self, at: usize| {
+            let packet = jitter.held.values().nth(at)?;
+            let waited = jitter.waited(now, packet.captured.as_micros());
+            Some(waited + left - jitter.delay.target())
+        };
+        if over(self, 0).is_some_and(|over| over > SKIP) {
+            while over(self, 1).is_some_and(|over| over >= 0) {
+                self.skip();
+            }
+        }
+    }
+
+    /// The oldest packet goes unheard.
+    fn skip(&mut self) {
+        let Some((sequence, packet)) = self.held.pop_first() else {
+            return;
+        };
+        if self.next.is_some_and(|next| sequence >= next) {
+            self.next = Some(sequence.saturating_add(1));
+            self.media = packet.captured.as_micros().saturating_add(STEP);
+            self.torn = true;
+            self.ledger.skipped += FRAME;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::tests::base;
-
-    /// Plays a trace of arrival delays (ms; `None`: lost): slots that were not the packet itself.
-    fn play(delays: &[Option<u64>], jitter: &mut Jitter) -> usize {
-        let start = base();
-        let mut arrivals: Vec<(Duration, i64)> = delays
-            .iter()
-            .enumerate()
-            .filter_map(|(at, delay)| {
-                delay.map(|delay| {
-                    (
-                        FRAME * u32::try_from(at).unwrap() + Duration::from_millis(delay),
-                        at as i64,
-                    )
-                })
-            })
-            .collect();
-        arrivals.sort();
-        let mut arrivals = arrivals.into_iter().peekable();
-        let (mut bad, mut started) = (0, false);
-        for slot in 0..delays.len() {
-            let elapsed = FRAME * u32::try_from(slot).unwrap() + Duration::from_millis(10);
-            while let Some((at, sequence)) = arrivals.next_if(|(at, _)| *at <= elapsed) {
-                let captured = start.utc + FRAME * u32::try_from(sequence).unwrap();
-                jitter.push(
-                    start.after(at),
-                    AudioPacket {
-                        sequence,
-                        captured,
-                        data: Bytes::from_static(b"x"),
-                    },
-                );
-            }
-            match jitter.pull(start.after(elapsed)) {
-                Sound::Packet { .. } => started = true,
-                _ if started => bad += 1,
-                _ => {}
-            }
-        }
-        bad
-    }
-
-    // covers: SUORA-MED-011
-    #[test]
-    fn a_steady_track_plays_without_concealment() {
-        assert_eq!(play(&vec![Some(30); 500], &mut Jitter::new()), 0);
-        let wobble: Vec<_> = (0..500).map(|at| Some(30 + (at * 7 % 19))).collect();
-        assert_eq!(play(&wobble, &mut Jitter::new()), 0);
-    }
-
-    #[test]
-    fn a_lost_packet_costs_one_slot() {
-        let mut trace = vec![Some(30); 300];
-        trace[100] = None;
-        trace[200] = None;
-        assert_eq!(play(&trace, &mut Jitter::new()), 2);
-    }
-
-    #[test]
-    fn the_target_grows_with_jitter_and_shrinks_again() {
-        let mut jitter = Jitter::new();
-        let mut trace: Vec<_> = (0..400)
-            .map(|at| Some(if at % 10 == 9 { 110 } else { 30 }))
-            .collect();
-        assert!(play(&trace, &mut jitter) < 40);
-        assert!(jitter.target() >= Duration::from_millis(90));
-        trace = vec![Some(30); 600];
-        let mut calm = Jitter {
-            delays: jitter.delays.clone(),
-            ..Jitter::new()
-        };
-        play(&trace, &mut calm);
-        assert_eq!(calm.target(), TARGET.0);
-    }
-
-    #[test]
-    fn a_buffer_that_never_waits_fails_the_trace() {
-        // the control: without waiting for the target, a wobble must be heard
-        let wobble: Vec<_> = (0..500)
-            .map(|at| Some(if at % 50 == 49 { 75 } else { 12 }))
-            .collect();
-        let mut broken = Jitter {
-            next: Some(0),
-            ..Jitter::new()
-        };
-        assert!(play(&wobble, &mut broken) > 0);
-    }
-}
+mod tests;

@@ -22,6 +22,28 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
     (1..=5_760).contains(&samples).then_some(samples)
 }
 
+/// Whether a packet holds no sound but says that a pause begins or goes on: a table of
+/// contents and at most one byte more, as an encoder's discontinuous transmission makes it.
+pub const fn is_pause(packet: &[u8]) -> bool {
+    packet.len() <= 2
+}
+
+/// Whether a mono packet of one SILK or hybrid frame of up to 20 ms holds a copy of the frame before it
+/// at a lower rate (in-band FEC, LBRR of RFC 6716, section 4.2.4). The first two bits of
+/// the frame are coded evenly and can be read as they stand: voice activity, then the copy.
+pub fn has_fec(packet: &[u8]) -> bool {
+    let [toc, first, _, ..] = packet else {
+        return false;
+    };
+    let short = match toc >> 3 {
+        // 10 and 20 ms of SILK
+        config @ 0..=11 => config & 3 < 2,
+        12..=15 => true,
+        _ => false,
+    };
+    short && toc & 0b111 == 0 && first & 0x40 != 0
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -36,6 +58,24 @@ mod tests {
         assert_eq!(samples(&[0xf8]), Some(960));
         assert_eq!(samples(&[0x03, 0x3f]), None);
         assert_eq!(samples(&[]), None);
+    }
+
+    // covers: SUORA-MED-042
+    #[test]
+    fn a_pause_is_told_by_the_length_and_redundancy_by_its_bit() {
+        assert!(is_pause(&[0x78]) && is_pause(&[0x78, 0]) && !is_pause(&[0x78, 0, 0]));
+        assert!(has_fec(&[0x78, 0x40, 0]) && has_fec(&[0x08, 0xff, 0]));
+        // none; a CELT frame; two frames; stereo; 40 ms; a mark of a pause
+        for packet in [
+            &[0x78, 0xbf, 0][..],
+            &[0xf8, 0x40, 0],
+            &[0x79, 0x40, 0],
+            &[0x7c, 0x40, 0],
+            &[0x10, 0x40, 0],
+            &[0x78, 0x40],
+        ] {
+            assert!(!has_fec(packet), "{packet:?}");
+        }
     }
 
     #[test]
@@ -55,6 +95,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             // two bytes say all
             prop_assert_eq!(samples(&bytes), samples(&bytes[..bytes.len().min(2)]));
+            prop_assert!(!has_fec(&bytes) || !is_pause(&bytes));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
+use super::guard::Guard;
 use super::rate::Rate;
 use super::rtcp::ArrivalReport;
 use super::sender::{Input, Output, Sender, Sent};
@@ -97,6 +98,11 @@ impl<S> Outgoing<S> {
     pub fn round_trip(&self) -> Option<Duration> {
         let trip = self.rate.round_trip()?;
         Some(trip + self.rate.queue())
+    }
+
+    /// How sound is guarded against loss.
+    pub const fn guard(&self) -> &Guard {
+        self.sender.guard()
     }
 
     /// What left so far.

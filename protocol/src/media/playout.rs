@@ -56,7 +56,7 @@ impl Playout {
                 if now.mono.saturating_duration_since(at) < VOICE_AGE
                     && (delay - last).abs() < 100_000 =>
             {
-                last + (delay - last) / 8
+                last + (delay - last) / 4
             }
             _ => delay,
         };

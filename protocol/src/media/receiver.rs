@@ -4,14 +4,17 @@
 //! arrived, and when, goes back in arrival reports once the officer accepted. A guest
 //! holds what overtakes the host's word of the accept; a host has no such excuse.
 
+mod arrived;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use self::arrived::Track;
 use super::flow::{self, Flow, Part};
 use super::rtcp::{self, ArrivalReport, Report};
-use super::rtp::{self, Extend};
+use super::rtp;
 use super::{EncodedFrame, Kind, h264};
 use crate::fault::{Code, Fault};
 use crate::limits;
@@ -95,57 +98,6 @@ pub struct Received {
     pub packets: u64,
     /// Packets and streams that were malformed.
     pub malformed: u64,
-}
-
-#[derive(Debug, Default)]
-struct Track {
-    ssrc: u32,
-    extend: Extend,
-    /// The first that the next report tells: it repeats what the last one told first.
-    again: Option<i64>,
-    /// The first that no report has told.
-    begin: i64,
-    arrived: BTreeMap<i64, Instant>,
-    /// Whether anything arrived since the last report.
-    news: bool,
-}
-
-impl Track {
-    fn arrive(&mut self, ssrc: u32, sequence: u16, at: Instant) -> i64 {
-        self.ssrc = ssrc;
-        let extended = self.extend.extend(sequence);
-        if self.again.is_none() {
-            (self.again, self.begin) = (Some(extended), extended);
-        }
-        self.arrived.entry(extended).or_insert(at);
-        self.news = true;
-        while self.arrived.len() > limits::REPORT_PACKETS_MAX {
-            self.arrived.pop_first();
-        }
-        extended
-    }
-
-    /// What arrived in this interval and the one before, gaps included, at most what one
-    /// report holds: a report that is lost takes nothing with it, and what came behind its
-    /// number is told by the next.
-    fn report(&mut self) -> Option<(u32, u16, Vec<Option<Instant>>)> {
-        let again = self.again.filter(|_| self.news)?;
-        self.news = false;
-        self.arrived = self.arrived.split_off(&again);
-        let last = *self.arrived.last_key_value()?.0;
-        let span = i64::try_from(limits::REPORT_PACKETS_MAX).unwrap_or(256);
-        let first = again.max(last - span + 1);
-        let packets = (first..=last)
-            .map(|sequence| self.arrived.get(&sequence).copied())
-            .collect();
-        self.again = Some(self.begin);
-        self.begin = self.begin.max(last + 1);
-        Some((
-            self.ssrc,
-            u16::try_from(first & 0xffff).unwrap_or(0),
-            packets,
-        ))
-    }
 }
 
 /// Consecutive packets of one picture.
@@ -442,7 +394,7 @@ impl Receiver {
         match Flow::from_id(id) {
             Some(Flow {
                 participant,
-                part: Part::Audio,
+                part: part @ (Part::Audio | Part::Again),
             }) if participant == self.peer => {
                 let packet = rtp::read(packet)?;
                 if packet.payload_type != rtp::PT_OPUS {
@@ -453,8 +405,13 @@ impl Receiver {
                 })?;
                 super::opus::samples(packet.payload)
                     .ok_or_else(|| Fault::new(Code::Malformed).with("not Opus"))?;
-                let sequence = self.audio.arrive(packet.ssrc, packet.sequence, now.mono);
-                self.received.packets += 1;
+                // a copy tells nothing of what became of the packet itself
+                let sequence = if part == Part::Audio {
+                    self.received.packets += 1;
+                    self.audio.arrive(packet.ssrc, packet.sequence, now.mono)
+                } else {
+                    self.audio.again(packet.sequence)
+                };
                 let data = Bytes::copy_from_slice(packet.payload);
                 self.out.push_back(Output::Audio(AudioPacket {
                     sequence,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use self::told::{Track, join};
 use super::flow::{self, Flow, Part};
+use super::guard::Guard;
 use super::rate::Feedback;
 use super::rtcp::{self, ArrivalReport};
 use super::rtp::{self, Out};
@@ -135,6 +136,7 @@ pub struct Sender {
     report_due: Option<Instant>,
     /// The last report's time: as it was told, and in units of 1/65536 s without wrap.
     reported: Option<(u32, i64)>,
+    guard: Guard,
     out: VecDeque<Output>,
     sent: Sent,
 }
@@ -161,9 +163,15 @@ impl Sender {
             silent: false,
             report_due: None,
             reported: None,
+            guard: Guard::default(),
             out: VecDeque::new(),
             sent: Sent::default(),
         }
+    }
+
+    /// How sound is guarded against loss.
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// What left so far.
@@ -197,6 +205,7 @@ impl Sender {
                 join(&mut self.video, Kind::Video, arrivals, at, &mut packets);
             }
         }
+        self.guard.told(&packets);
         Feedback { at, packets }
     }
 
@@ -216,6 +225,9 @@ impl Sender {
                 }
                 if !video {
                     self.drop_pictures();
+                }
+                if !audio {
+                    self.guard.mute();
                 }
                 self.audio_on = audio;
                 self.video_on = video;
@@ -286,6 +298,9 @@ impl Sender {
         self.sent.packets += 1;
         self.sent.audio_bytes += frame.data.len() as u64;
         self.datagram(Part::Audio, &packet);
+        if let Some(copy) = self.guard.leaves(packet.into()) {
+            self.datagram(Part::Again, &copy);
+        }
         Ok(())
     }
 
