@@ -9,6 +9,7 @@ pub mod cddl;
 pub mod control;
 pub mod documents;
 pub mod media;
+pub mod quality;
 pub mod raw;
 pub mod schema;
 pub mod session;
@@ -179,6 +180,14 @@ pub const CONCEPTS: &[Concept] = &[
     Concept {
         make: session::guest,
         verify: control::verify_message,
+    },
+    Concept {
+        make: quality::clock,
+        verify: quality::verify_clock,
+    },
+    Concept {
+        make: quality::make,
+        verify: quality::verify,
     },
     Concept {
         make: media::flow,

@@ -4,6 +4,7 @@
 
 pub mod day;
 pub mod end;
+pub mod judged;
 pub mod line;
 pub mod table;
 pub mod voice;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use suora_protocol::consultation::Phase;
+use suora_protocol::consultation::quality::link::Link;
 use suora_protocol::documents::{AddressPolicy, Descriptor, Desk, DeskId, SessionId, Verified};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Draw, Key, Seed};
@@ -94,7 +95,10 @@ pub struct Engine {
     side: Side,
     local: Option<Local>,
     link_up: bool,
+    /// The last heartbeat's number, and when it left.
     ping: (u64, Option<Instant>),
+    /// What the heartbeats tell.
+    beats: Link,
     rtt: Duration,
     session: Option<Session>,
     hang_up_at: Option<Instant>,
@@ -133,6 +137,7 @@ impl Engine {
             local: None,
             link_up: false,
             ping: (0, None),
+            beats: Link::default(),
             rtt: Duration::ZERO,
             session: None,
             hang_up_at: None,
@@ -265,6 +270,7 @@ impl Engine {
             LinkEvent::Up => {
                 self.link_up = true;
                 self.ping.1 = None;
+                self.beats.stood();
                 self.out.push_back(Output::View(View::Link {
                     up: true,
                     code: None,
@@ -290,6 +296,7 @@ impl Engine {
             }
             LinkEvent::Down(fault) => {
                 self.link_up = false;
+                self.beats.fell(now.mono);
                 self.out.push_back(Output::View(View::Link {
                     up: false,
                     code: Some(fault.code),
@@ -304,8 +311,8 @@ impl Engine {
             }
             LinkEvent::Citizen(citizen::FromRelay::Pong { n })
             | LinkEvent::Officer(officer::FromRelay::Pong { n }) => {
-                if let (true, Some(sent)) = (self.ping.0 == n, self.ping.1) {
-                    self.rtt = now.mono.saturating_duration_since(sent);
+                if let Some(trip) = self.beats.answered(now.mono, n) {
+                    self.rtt = trip;
                 }
                 Ok(())
             }
@@ -315,13 +322,18 @@ impl Engine {
     }
 
     fn heartbeat(&mut self, now: Now) {
+        let interval = match &self.session {
+            Some(session) if session.troubled() => limits::HEARTBEAT_TROUBLED,
+            _ => limits::HEARTBEAT,
+        };
         let due = self
             .ping
             .1
-            .is_none_or(|sent| now.mono.saturating_duration_since(sent) >= limits::HEARTBEAT);
+            .is_none_or(|sent| now.mono.saturating_duration_since(sent) >= interval);
         if self.link_up && due {
             self.ping = (self.ping.0 + 1, Some(now.mono));
             let n = self.ping.0;
+            self.beats.asked(now.mono, n);
             match self.side {
                 Side::Citizen(_) => self.say_citizen(citizen::ToRelay::Ping { n }),
                 Side::Officer(_) => self.say_officer(officer::ToRelay::Ping { n }),
@@ -352,9 +364,23 @@ impl Engine {
             }
             _ => None,
         };
-        match session.event(now, event) {
+        let judged = session.event(now, event).and_then(|over| match over {
+            true => {
+                let media = both(self.media, self.capture);
+                session.second(now, &mut self.beats, media).map(Some)
+            }
+            false => Ok(None),
+        });
+        match judged {
             Ok(None) => {}
-            Ok(Some(stats)) => self.out.push_back(Output::View(View::Stats(stats))),
+            Ok(Some(stats)) => {
+                if let Some(offset) = session.facts.clock {
+                    // its uncertainty has grown
+                    let clock = SessionCommand::Clock(offset);
+                    self.out.push_back(Output::Session(session.id, clock));
+                }
+                self.out.push_back(Output::View(View::Stats(stats)));
+            }
             // The other end broke a rule: the session is over, and the person knows why.
             Err(fault) => {
                 session.talk().end(fault.clone());
@@ -411,19 +437,18 @@ impl Engine {
                     self.out
                         .push_back(Output::View(View::Chat { from: "peer", text }));
                 }
+                Out::Quality(told) => session.told(told),
                 Out::Media(Media { audio, video }) => {
+                    session.theirs = Media { audio, video };
                     self.out
                         .push_back(Output::Session(id, SessionCommand::PeerMedia { video }));
                     self.out
                         .push_back(Output::View(View::PeerMedia { audio, video }));
                 }
-                Out::Clock {
-                    offset,
-                    uncertainty,
-                } => {
-                    session.facts.clock = Some((offset, uncertainty));
+                Out::Clock(offset) => {
+                    session.facts.clock = Some(offset);
                     self.out
-                        .push_back(Output::Session(id, SessionCommand::Offset(offset)));
+                        .push_back(Output::Session(id, SessionCommand::Clock(offset)));
                 }
                 Out::Close(fault) => {
                     session.facts.ending.get_or_insert(fault.clone());

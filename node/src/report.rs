@@ -2,6 +2,8 @@
 //! section 6). What was not measured is null, never invented.
 
 use serde::Serialize;
+use suora_protocol::consultation::clock::Offset;
+use suora_protocol::consultation::quality::Shares;
 use suora_protocol::fault::{Code, Fault};
 
 /// How a consultation ended.
@@ -76,8 +78,18 @@ pub struct Security {
 pub struct Clock {
     /// Theirs minus ours, in ms.
     pub offset_ms: Option<f64>,
-    /// Half the round trip of the exchange that told it, in ms.
+    /// How far that may be wrong, in ms.
     pub uncertainty_ms: Option<f64>,
+}
+
+impl From<Option<Offset>> for Clock {
+    fn from(offset: Option<Offset>) -> Self {
+        let ms = |of: fn(Offset) -> i64| offset.map(|offset| of(offset) as f64 / 1_000.0);
+        Self {
+            offset_ms: ms(|offset| offset.offset),
+            uncertainty_ms: ms(|offset| offset.uncertainty),
+        }
+    }
 }
 
 /// How long things took, in ms.
@@ -106,6 +118,8 @@ pub struct Latency {
     pub p95: Option<f64>,
     /// Largest.
     pub max: Option<f64>,
+    /// How far these may be wrong: the largest uncertainty of the clocks meanwhile.
+    pub uncertainty: Option<f64>,
 }
 
 /// Half of a distribution, in ms.
@@ -195,6 +209,65 @@ pub struct Audio {
     pub av_skew_ms: Skew,
 }
 
+/// Seconds by the word of quality that was shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Words {
+    /// `good`.
+    pub good: u32,
+    /// `fair`.
+    pub fair: u32,
+    /// `poor`.
+    pub poor: u32,
+    /// `sound-only`.
+    pub sound_only: u32,
+    /// `lost`.
+    pub lost: u32,
+}
+
+/// Seconds by the cause that was named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Causes {
+    /// `own`.
+    pub own: u32,
+    /// `other`.
+    pub other: u32,
+    /// `relay`.
+    pub relay: u32,
+    /// `unknown`.
+    pub unknown: u32,
+}
+
+/// How well the two saw and heard each other, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Quality {
+    /// By word.
+    pub words: Words,
+    /// By cause.
+    pub causes: Causes,
+}
+
+impl From<Shares> for Quality {
+    fn from(shares: Shares) -> Self {
+        let [good, fair, poor, sound_only, lost] = shares.words;
+        let [own, other, relay, unknown] = shares.causes;
+        Self {
+            words: Words {
+                good,
+                fair,
+                poor,
+                sound_only,
+                lost,
+            },
+            causes: Causes {
+                own,
+                other,
+                relay,
+                unknown,
+            },
+        }
+    }
+}
+
 /// Chat lines.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Chat {
@@ -240,6 +313,8 @@ pub struct Report {
     pub video: Video,
     /// Sound.
     pub audio: Audio,
+    /// How well the two saw and heard each other.
+    pub quality: Quality,
     /// Chat lines.
     pub chat: Chat,
     /// What crossed the wire.
@@ -251,13 +326,13 @@ pub struct Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::Value;
 
     use super::*;
 
     /// All keys of a report, as paths.
-    fn keys(value: &Value, at: &str, out: &mut Vec<String>) {
+    pub(crate) fn keys(value: &Value, at: &str, out: &mut Vec<String>) {
         match value.as_object() {
             Some(object) => {
                 for (key, value) in object {
@@ -280,6 +355,7 @@ mod tests {
             timing_ms: Timing::default(),
             video: Video::default(),
             audio: Audio::default(),
+            quality: Quality::default(),
             chat: Chat::default(),
             wire: Wire::default(),
             cpu_seconds: None,
@@ -287,12 +363,11 @@ mod tests {
         }
     }
 
-    /// The keys of the table in `spec/consultation.md`, section 6.
-    fn table() -> Vec<String> {
-        let chapter = include_str!("../../spec/consultation.md");
+    /// The keys of the table of a chapter.
+    pub(crate) fn table(chapter: &str) -> Vec<String> {
         let mut keys = Vec::new();
         for line in chapter.lines() {
-            let Some((_, rest)) = line.split_once("| `") else {
+            let Some(rest) = line.strip_prefix("| `") else {
                 continue;
             };
             let names = rest.split(" | ").next().unwrap_or_default();
@@ -363,6 +438,7 @@ mod tests {
         let mut found = Vec::new();
         keys(&serde_json::to_value(whole).unwrap(), "", &mut found);
         found.sort();
-        assert_eq!(found, table());
+        let chapter = include_str!("../../spec/consultation.md");
+        assert_eq!(found, table(chapter));
     }
 }

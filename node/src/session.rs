@@ -32,7 +32,7 @@ use crate::decode;
 use crate::endpoint::{Connected, Paths, handshake_fault};
 use crate::engine::ports::{SessionCommand, SessionEvent, SessionStats};
 use crate::play::{self, Recorder, Sink};
-use crate::view::Stats;
+use crate::view::{PictureStats, SoundStats, Stats};
 use crate::worker::{Mailbox, Post, Worker, mailbox};
 
 /// What the engine asks and the task has not yet done.
@@ -361,7 +361,7 @@ impl Task {
             }
             SessionCommand::Media { audio, video } => self.uplink.media(now, audio, video),
             SessionCommand::PeerMedia { video } => self.figures.peer_media(video),
-            SessionCommand::Offset(offset) => self.figures.offset(offset),
+            SessionCommand::Clock(offset) => self.figures.clock(offset),
             SessionCommand::Close(_) => {}
         }
         Ok(())
@@ -430,30 +430,49 @@ impl Task {
 
     async fn stats(&mut self, now: Now, control: &control::Control) {
         let quinn = self.connection.stats();
-        let (at, sent, received, shown) = self.last;
-        let secs = now
-            .mono
-            .saturating_duration_since(at)
-            .as_secs_f64()
-            .max(0.001);
+        let (at, sent, received, pictures) = self.last;
+        let length = now.mono.saturating_duration_since(at);
+        let secs = length.as_secs_f64().max(0.001);
         let rate = |bytes: u64, before: u64| {
             (bytes.saturating_sub(before) as f64 * 8.0 / secs).round() as u64
         };
         let rtt = self.connection.rtt();
-        let frames = self.figures.shown();
+        let figures = self.figures.second(now.utc);
         let second = Stats {
             sent_bps: rate(quinn.udp_tx.bytes, sent),
             received_bps: rate(quinn.udp_rx.bytes, received),
             loss: self.uplink.loss(),
             rtt_ms: rtt.as_secs_f64() * 1_000.0,
-            latency_ms: self.figures.take_latency(),
-            fps: frames.saturating_sub(shown) as f64 / secs,
+            latency_ms: figures.picture_ms,
+            fps: figures.shown as f64 / secs,
             control_bytes: control.written(),
             peer_stream_bytes: control.read() + self.peer_pictures,
             datagrams: quinn.frame_tx.datagram,
             peer_streams: self.peer_streams,
+            sound: SoundStats {
+                played_ms: figures.played_ms,
+                concealed_ms: figures.concealed_ms,
+                rebuilt_ms: figures.rebuilt_ms,
+                delay_ms: figures.sound_ms,
+                jitter_ms: self.downlink.jitter_ms(),
+            },
+            picture: PictureStats {
+                shown: figures.shown,
+                freezes: figures.freezes,
+                frozen_ms: figures.frozen_ms,
+                received_bps: rate(self.peer_pictures, pictures),
+                width: figures.size.map(|size| size.0),
+                height: figures.size.map(|size| size.1),
+            },
+            rate: self.uplink.rate(now),
+            ..Stats::default()
         };
-        self.last = (now.mono, quinn.udp_tx.bytes, quinn.udp_rx.bytes, frames);
+        self.last = (
+            now.mono,
+            quinn.udp_tx.bytes,
+            quinn.udp_rx.bytes,
+            self.peer_pictures,
+        );
         let stats = SessionStats {
             video: self
                 .figures
@@ -468,6 +487,8 @@ impl Task {
                 lost_packets: quinn.path.lost_packets,
             },
             path: self.parts.paths.of(self.parts.id, rtt),
+            length,
+            silent_ms: self.alive.silent_ms(now.mono, quinn.udp_rx.datagrams),
             second,
         };
         self.tell(SessionEvent::Stats(Box::new(stats))).await;

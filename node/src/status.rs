@@ -5,9 +5,11 @@ pub mod progress;
 pub mod summary;
 pub mod verdict;
 
+use suora_protocol::quality::{Cause, Word};
+
 use crate::report::{Path, Peer, Security};
 use crate::text::Texts;
-use crate::view::{Stage, Stats, View};
+use crate::view::{Quality, Stage, Stats, View};
 
 /// The only hybrid group of the protocol (`spec/session.md`).
 const HYBRID: &str = "X25519MLKEM768";
@@ -107,6 +109,8 @@ impl Status {
             if self.voice_only {
                 parts.push(texts.get("line-voice-only"));
             }
+            let quality = self.stats.and_then(|stats| stats.quality);
+            parts.extend(quality.map(|quality| quality_text(quality, texts)));
             parts.extend(self.stats.iter().flat_map(|stats| figures(stats, texts)));
         }
         parts.join(" · ")
@@ -145,10 +149,46 @@ fn figures(stats: &Stats, texts: &Texts) -> Vec<String> {
         format!("{} ms", texts.number(stats.rtt_ms, 0)),
     ];
     parts.extend(stats.latency_ms.map(|ms| {
-        let ms = texts.number(ms, 0);
+        let unsure = stats.clock.uncertainty_ms.unwrap_or(f64::INFINITY).ceil();
+        let ms = if ms < unsure {
+            format!("< {}", texts.number((ms + unsure).ceil(), 0))
+        } else {
+            format!("{} ± {}", texts.number(ms, 0), texts.number(unsure, 0))
+        };
         texts.with("line-latency", &[("ms", &ms)])
     }));
     parts
+}
+
+/// How well the two see and hear each other, and why not better.
+fn quality_text(quality: Quality, texts: &Texts) -> String {
+    let word = word(quality.word, texts);
+    match quality.cause {
+        None => texts.with("line-quality", &[("word", &word)]),
+        Some(named) => {
+            let cause = cause(named, texts);
+            texts.with("line-quality-cause", &[("word", &word), ("cause", &cause)])
+        }
+    }
+}
+
+fn word(word: Word, texts: &Texts) -> String {
+    texts.get(match word {
+        Word::Good => "word-good",
+        Word::Fair => "word-fair",
+        Word::Poor => "word-poor",
+        Word::SoundOnly => "word-sound-only",
+        Word::Lost => "word-lost",
+    })
+}
+
+fn cause(cause: Cause, texts: &Texts) -> String {
+    texts.get(match cause {
+        Cause::Own => "cause-own",
+        Cause::Other => "cause-other",
+        Cause::Relay => "cause-relay",
+        Cause::Unknown => "cause-unknown",
+    })
 }
 
 fn path_text(path: &Path, texts: &Texts) -> String {
@@ -235,8 +275,45 @@ mod tests {
             loss: 0.0004,
             rtt_ms: 1.2,
             latency_ms: Some(47.6),
+            clock: crate::report::Clock {
+                offset_ms: Some(-3.0),
+                uncertainty_ms: Some(0.7),
+            },
             ..Stats::default()
         })
+    }
+
+    #[test]
+    fn the_word_of_quality_stands_first_among_the_figures_with_its_cause() {
+        let with = |word, cause| {
+            View::Stats(Stats {
+                quality: Some(Quality {
+                    word,
+                    cause,
+                    theirs: None,
+                }),
+                ..Stats::default()
+            })
+        };
+        let talk = session(Stage::Accepted, Some("Maija"), HYBRID);
+        let shown =
+            |language, word, cause| line(false, language, &[UP, talk.clone(), with(word, cause)]);
+        let good = shown("en", Word::Good, None);
+        assert!(
+            good.contains("ML-KEM · connection good · 0 kbit/s"),
+            "{good}"
+        );
+        let poor = shown("fi", Word::Poor, Some(Cause::Own));
+        assert!(
+            poor.contains(" · yhteys heikko – oma verkkosi hidastaa · "),
+            "{poor}"
+        );
+        for cause in Cause::ALL {
+            for (word, language) in Word::ALL.iter().zip(["fi", "sv", "en", "fi", "sv"]) {
+                let shown = shown(language, *word, Some(*cause));
+                assert!(!shown.contains('$') && !shown.contains("cause-"), "{shown}");
+            }
+        }
     }
 
     fn line(officer: bool, language: &str, views: &[View]) -> String {
@@ -262,13 +339,25 @@ mod tests {
         assert_eq!(
             line(false, "en", &views),
             "Talking · direct (UDP) · encrypted to Maija Virtanen, verified · ML-KEM \
-             · 612 kbit/s · loss 0.0 % · 1 ms · picture 48 ms"
+             · 612 kbit/s · loss 0.0 % · 1 ms · picture 48 ± 1 ms"
         );
         assert_eq!(
             line(false, "fi", &views),
             "Keskustelu käynnissä · suoraan (UDP) · salattu, toisessa päässä Maija Virtanen, todennettu · ML-KEM \
-             · 612 kbit/s · hukka 0,0 % · 1 ms · kuva 48 ms"
+             · 612 kbit/s · hukka 0,0 % · 1 ms · kuva 48 ± 1 ms"
         );
+    }
+
+    // covers: SUORA-CON-014
+    #[test]
+    fn a_latency_under_what_the_clocks_tell_is_shown_as_a_bound() {
+        let View::Stats(mut second) = stats() else {
+            panic!()
+        };
+        second.clock.uncertainty_ms = Some(80.2);
+        let talk = session(Stage::Accepted, Some("Maija"), HYBRID);
+        let shown = line(false, "en", &[UP, talk, View::Stats(second)]);
+        assert!(shown.ends_with("picture < 129 ms"), "{shown}");
     }
 
     // covers: SUORA-CON-001

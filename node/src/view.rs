@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use suora_protocol::fault::Code;
+use suora_protocol::quality::{Cause, Network, Word};
 
 use crate::report::{Path, Peer, Report, Security};
 
@@ -140,7 +141,7 @@ pub enum View {
     },
 }
 
-/// Figures of the last second.
+/// Figures of the last second, by the names and units of `spec/media.md`, section 11.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Stats {
     /// Bits a second sent.
@@ -163,4 +164,116 @@ pub struct Stats {
     pub datagrams: u64,
     /// Unidirectional streams that the other end opened.
     pub peer_streams: u64,
+    /// Sound of the other end.
+    pub sound: SoundStats,
+    /// Pictures of the other end.
+    pub picture: PictureStats,
+    /// What the rate control found of our own packets.
+    pub rate: RateStats,
+    /// Whether a relay passes the media on.
+    pub relayed: bool,
+    /// The link to the relay, by its heartbeat.
+    pub relay: RelayStats,
+    /// The other end's clock.
+    pub clock: crate::report::Clock,
+    /// One word for all of it; null before the accept.
+    pub quality: Option<Quality>,
+}
+
+/// Sound of the other end in the last second.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct SoundStats {
+    /// Played, in ms.
+    pub played_ms: u64,
+    /// Of it, made up, in ms.
+    pub concealed_ms: u64,
+    /// Of it, rebuilt of redundancy, in ms.
+    pub rebuilt_ms: u64,
+    /// Mouth to ear of the last packet, in ms.
+    pub delay_ms: Option<f64>,
+    /// Jitter of arrival as RFC 3550 smooths it, in ms.
+    pub jitter_ms: Option<f64>,
+}
+
+/// Pictures of the other end in the last second.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PictureStats {
+    /// Shown.
+    pub shown: u64,
+    /// Freezes that ended.
+    pub freezes: u64,
+    /// How long the picture stood still in freezes, one that lasts included, in ms.
+    pub frozen_ms: f64,
+    /// Bits a second received.
+    pub received_bps: u64,
+    /// Pixels of the last one.
+    pub width: Option<u32>,
+    /// Pixels of the last one.
+    pub height: Option<u32>,
+}
+
+/// What the rate control found of our own packets.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RateStats {
+    /// Bits a second that our picture may have.
+    pub target_bps: u32,
+    /// How long packets queue on the way, in ms.
+    pub queue_ms: f64,
+}
+
+/// The link to the relay.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RelayStats {
+    /// Round trip of the newest heartbeat, in ms.
+    pub rtt_ms: Option<f64>,
+    /// Mean difference of neighbouring round trips, in ms.
+    pub jitter_ms: Option<f64>,
+    /// Heartbeats that were not answered in time, since the start.
+    pub missed: u64,
+    /// What they tell of this end's own network.
+    pub network: Network,
+}
+
+/// One word for how well two people see and hear each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Quality {
+    /// The word.
+    pub word: Word,
+    /// Where the trouble is; null while the word is good.
+    pub cause: Option<Cause>,
+    /// The other end's word for what it receives; null while it said none.
+    pub theirs: Option<Word>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{keys, table};
+
+    // covers: SUORA-MED-050
+    #[test]
+    fn the_figures_of_a_second_have_the_keys_of_their_contract() {
+        let nothing = serde_json::to_value(Stats::default()).unwrap();
+        for path in [
+            "/latency_ms",
+            "/sound/delay_ms",
+            "/relay/rtt_ms",
+            "/quality",
+        ] {
+            assert!(nothing.pointer(path).unwrap().is_null(), "{path}");
+        }
+        let whole = Stats {
+            quality: Some(Quality {
+                word: Word::Good,
+                cause: None,
+                theirs: None,
+            }),
+            ..Stats::default()
+        };
+        let mut found = Vec::new();
+        keys(&serde_json::to_value(whole).unwrap(), "", &mut found);
+        found.sort();
+        let chapter = include_str!("../../spec/media.md");
+        assert_eq!(found, table(chapter));
+    }
 }

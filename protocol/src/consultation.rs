@@ -1,17 +1,19 @@
 //! A consultation of one host and its guests (`spec/consultation.md`): who is proven,
 //! when the gate opens, what is said, when it ends. [`host::Host`] and [`guest::Guest`]
-//! are the two ends of one session; what both do is in [`talk`].
+//! are the two ends of one session; what both do is in [`talk`]. [`quality`] finds a word for
+//! how well the two see and hear each other.
 
 pub mod clock;
 pub mod guest;
 pub mod host;
+pub mod quality;
 pub mod talk;
 
 use bytes::Bytes;
 
 use crate::fault::{Code, Fault};
 use crate::time::Timestamp;
-use crate::wire::guest::Media;
+use crate::wire::guest::{Media, Quality};
 
 /// Where a session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,13 +41,10 @@ pub enum Output {
     Chat(String),
     /// What the other end sends.
     Media(Media),
-    /// The other end's clock: offset and uncertainty, in microseconds.
-    Clock {
-        /// Theirs minus ours.
-        offset: i64,
-        /// Half the round trip.
-        uncertainty: i64,
-    },
+    /// How the other end sees and hears this one.
+    Quality(Quality),
+    /// The other end's clock.
+    Clock(clock::Offset),
     /// Close the connection; the session is over.
     Close(Fault),
 }

@@ -8,6 +8,7 @@ pub mod identity;
 pub mod limits;
 #[cfg(feature = "media")]
 pub mod media;
+pub mod quality;
 pub mod redact;
 pub mod time;
 pub mod wire;

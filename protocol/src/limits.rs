@@ -41,6 +41,10 @@ pub const IDLE: Duration = Duration::from_secs(90);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Heartbeat of a node on its desk stream.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Heartbeat while something is wrong with a consultation.
+pub const HEARTBEAT_TROUBLED: Duration = Duration::from_secs(1);
+/// The least time between two messages of quality.
+pub const QUALITY_INTERVAL: Duration = Duration::from_secs(1);
 /// A desk stream without any message for this long is dead.
 pub const LINK_SILENCE: Duration = Duration::from_secs(20);
 /// Clock tolerance for the validity of documents.
@@ -55,6 +59,8 @@ pub const INVITE_VALID: Duration = Duration::from_secs(120);
 pub const CLOCK_BURST: u32 = 5;
 /// Interval of later clock exchanges.
 pub const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
+/// How far two clocks may drift apart, in microseconds a second.
+pub const CLOCK_DRIFT: i64 = 200;
 /// Longest RTP or RTCP packet in a datagram, in bytes.
 pub const DATAGRAM_MAX: usize = 1_100;
 /// Longest encoded frame, in bytes.

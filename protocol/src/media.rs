@@ -3,8 +3,8 @@
 //! around them. A [`sender::Sender`] makes packets of frames, a
 //! [`receiver::Receiver`] frames of packets; [`jitter::Jitter`] and
 //! [`playout::Playout`] decide when a person hears and sees them, [`rate::Rate`] how
-//! much may leave and [`allot::Allot`] who gets it. [`outgoing::Outgoing`] is all of sending over any QUIC. All are pure
-//! and depend on nothing else of the protocol.
+//! much may leave and [`allot::Allot`] who gets it. [`outgoing::Outgoing`] is all of sending
+//! over any QUIC. All are pure and depend on nothing else of the protocol.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

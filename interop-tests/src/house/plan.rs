@@ -45,14 +45,35 @@ const PROTOCOL: &House = &[
     ("limits", &[]),
     ("redact", &[]),
     ("fault", &[]),
+    ("quality", &[]),
     ("identity", GROUND),
     ("documents", ABOVE_IDENTITY),
     (
         "wire",
-        &["documents", "identity", "time", "fault", "redact", "limits"],
+        &[
+            "documents",
+            "identity",
+            "quality",
+            "time",
+            "fault",
+            "redact",
+            "limits",
+        ],
     ),
     ("desk", ABOVE_WIRE),
-    ("consultation", ABOVE_WIRE),
+    (
+        "consultation",
+        &[
+            "quality",
+            "wire",
+            "documents",
+            "identity",
+            "time",
+            "fault",
+            "redact",
+            "limits",
+        ],
+    ),
     ("media", &["time", "fault", "limits"]),
 ];
 
@@ -313,6 +334,10 @@ pub const DOORS: &[(&str, &str)] = &[
         "the base of virtual time",
     ),
     ("interop-tests/src/live/wire.rs", "sockets and clock"),
+    (
+        "interop-tests/src/vectors/quality.rs",
+        "the base of virtual time",
+    ),
 ];
 
 /// Files whose module doc begins with `DOOR:`; a folder counts with its front page.

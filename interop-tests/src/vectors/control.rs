@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use suora_protocol::documents;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::MESSAGE_MAX;
+use suora_protocol::quality::{Network, Word};
 use suora_protocol::wire::officer::Status;
 use suora_protocol::wire::{self, Framer, citizen, guest, officer};
 
@@ -711,6 +712,20 @@ pub fn unknown() -> Result<Vectors, Fault> {
         zebra,
         Some(plain),
         true,
+    )?;
+    let quality = documents::encode(&guest::ToHost::Quality(guest::Quality {
+        word: Word::Fair,
+        network: Network::Unknown,
+    }))?;
+    let plain = diagnostic(&quality)?;
+    let stormy = raw::with(&raw::with(&quality, "word", "stormy")?, "network", "wet")?;
+    add(
+        GUEST_TO_HOST,
+        "unknown-quality",
+        "a word that is not registered reads as fair, a network as unknown",
+        stormy,
+        Some(plain),
+        false,
     )?;
     let null = documents::encode(&citizen::FromRelay::Refused {
         code: Code::Busy,

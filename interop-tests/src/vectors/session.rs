@@ -3,8 +3,9 @@
 use suora_protocol::documents;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::CHAT_MAX;
+use suora_protocol::quality::{Network, Word};
 use suora_protocol::wire::guest::{
-    Bye, Chat, Clock, ClockAnswer, FromHost as H, Media, ToHost as G,
+    Bye, Chat, Clock, ClockAnswer, FromHost as H, Media, Quality, ToHost as G,
 };
 
 use super::Vectors;
@@ -105,6 +106,32 @@ pub fn guest() -> Result<Vectors, Fault> {
         "clock-answer-to-guest",
         "the answer",
         &H::ClockAnswer(answer),
+    )?;
+    let quality = |word, network| Quality { word, network };
+    for (name, comment, word, network) in [
+        ("quality-good", "all is well", Word::Good, Network::Good),
+        (
+            "quality-poor",
+            "the sender hears badly, and its own network is to blame",
+            Word::Poor,
+            Network::Bad,
+        ),
+        (
+            "quality-sound-only",
+            "the sender gets no picture, and has no link to tell of its network",
+            Word::SoundOnly,
+            Network::Unknown,
+        ),
+    ] {
+        say(v, to, name, comment, &G::Quality(quality(word, network)))?;
+    }
+    let fair = quality(Word::Fair, Network::Good);
+    say(
+        v,
+        from,
+        "quality-to-guest",
+        "a person notices",
+        &H::Quality(fair),
     )?;
     let bye = Bye { code: Code::Ended };
     say(

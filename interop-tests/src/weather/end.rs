@@ -9,6 +9,7 @@ use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt, WriteEr
 use suora_node::decode::player::{Block, Player};
 use suora_node::endpoint::congestion;
 use suora_protocol::fault::Fault;
+use suora_protocol::media::flow::{self, Flow, Part};
 use suora_protocol::media::jitter::{self, Ledger};
 use suora_protocol::media::outgoing::{Gone, Outgoing, Quic};
 use suora_protocol::media::playout::Playout;
@@ -59,6 +60,17 @@ pub struct Shown {
     pub show: bool,
 }
 
+/// Bytes of sound or picture that reached an end, be they of use or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// When.
+    pub at: Timestamp,
+    /// Of which flow.
+    pub kind: Kind,
+    /// How many.
+    pub bytes: usize,
+}
+
 /// What an end wrote down.
 #[derive(Debug, Default)]
 pub struct Diary {
@@ -74,6 +86,8 @@ pub struct Diary {
     pub targets: Vec<(Timestamp, u32)>,
     /// When each picture's stream was whole here.
     pub whole: Vec<Timestamp>,
+    /// All bytes of media, as they arrived.
+    pub arrived: Vec<Arrived>,
 }
 
 /// A connection as sending sees it.
@@ -174,6 +188,22 @@ impl End {
         self.outgoing.rate()
     }
 
+    /// The person switches sound and picture.
+    pub(super) fn media(
+        &mut self,
+        now: Now,
+        connection: &mut Connection,
+        audio: bool,
+        video: bool,
+    ) {
+        self.give(now, connection, sender::Input::Media { audio, video });
+    }
+
+    fn arrived(&mut self, now: Now, kind: Kind, bytes: usize) {
+        let at = now.utc;
+        self.diary.arrived.push(Arrived { at, kind, bytes });
+    }
+
     fn give(&mut self, now: Now, connection: &mut Connection, input: sender::Input) {
         let mut wire = Wire {
             connection,
@@ -199,6 +229,10 @@ impl End {
             self.reading.push(stream);
         }
         while let Some(bytes) = connection.datagrams().recv() {
+            let flow = flow::varint(&bytes).and_then(|(id, _)| Flow::from_id(id));
+            if flow.is_some_and(|flow| flow.part == Part::Audio) {
+                self.arrived(now, Kind::Audio, bytes.len());
+            }
             self.receive(now, receiver::Input::Datagram(&bytes));
         }
         let mut open = Vec::new();
@@ -222,6 +256,7 @@ impl End {
                 Err(_) => over = Some(false),
             }
             for piece in pieces {
+                self.arrived(now, Kind::Video, piece.len());
                 self.receive(now, receiver::Input::StreamData(number, &piece));
             }
             match over {

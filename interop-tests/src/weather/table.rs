@@ -86,7 +86,7 @@ impl Tenant for Person {
     fn event(&mut self, now: Now, connection: &mut Connection, event: Event) {
         match self {
             Self::End(end) => end.event(now, connection, event),
-            Self::Bulk(bulk) => bulk.up |= matches!(event, Event::Connected),
+            Self::Bulk(bulk) => bulk.event(&event),
         }
     }
 
@@ -100,13 +100,33 @@ impl Tenant for Person {
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::End(end) => end.deadline(),
-            Self::Bulk(bulk) => bulk.writes.filter(|_| bulk.stream.is_none()),
+            Self::Bulk(bulk) => bulk.deadline(),
         }
     }
 }
 
 impl Bulk {
-    fn tick(&mut self, now: Now, connection: &mut Connection) {
+    /// One that writes from a moment on, or that reads.
+    pub const fn new(writes: Option<Instant>) -> Self {
+        Self {
+            writes,
+            up: false,
+            stream: None,
+        }
+    }
+
+    /// The connection tells something.
+    pub const fn event(&mut self, event: &Event) {
+        self.up |= matches!(event, Event::Connected);
+    }
+
+    /// When to come again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.writes.filter(|_| self.stream.is_none())
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Now, connection: &mut Connection) {
         match self.writes {
             Some(begin) if self.up && now.mono >= begin => {
                 if self.stream.is_none() {
@@ -168,13 +188,7 @@ impl Scene {
     /// direction.
     pub fn beside(&mut self, at: Duration) -> Result<(), Fault> {
         let begin = self.net.begin().mono + at;
-        let bulk = |writes| {
-            Person::Bulk(Bulk {
-                writes,
-                up: false,
-                stream: None,
-            })
-        };
+        let bulk = |writes| Person::Bulk(Bulk::new(writes));
         let config = Arc::new(TransportConfig::default());
         self.net.pair(&config, [bulk(Some(begin)), bulk(None)])
     }

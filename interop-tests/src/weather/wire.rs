@@ -28,7 +28,46 @@ pub trait Tenant {
     fn tick(&mut self, now: Now, connection: &mut Connection);
     /// When to come again.
     fn deadline(&self) -> Option<Instant>;
+    /// The number of a heartbeat that leaves for the relay now.
+    fn beat(&mut self, _now: Now) -> Option<u64> {
+        None
+    }
+    /// The relay answered the heartbeat of this number.
+    fn pong(&mut self, _now: Now, _number: u64) {}
 }
+
+/// The first mile of a side: what all its packets pass, heartbeats too.
+#[derive(Debug)]
+pub struct Mile {
+    /// On the way out.
+    pub up: Line,
+    /// On the way in.
+    pub down: Line,
+}
+
+/// What a packet reaches next.
+#[derive(Clone, Copy, Debug)]
+enum Hop {
+    /// The wire between the two first miles, on its way to this machine.
+    Middle(usize),
+    /// This machine's first mile, from outside.
+    Last(usize),
+    /// This machine.
+    Machine(usize),
+    /// The relay: a heartbeat of this machine.
+    Relay(usize, u64),
+    /// This machine: the relay's answer.
+    Answer(usize, u64),
+    /// It leaves this machine again: it was lost so often.
+    Again(usize, u64, u32),
+}
+
+/// Bytes of a heartbeat's packet.
+const BEAT: usize = 60;
+/// A heartbeat that was lost leaves again after this, which doubles.
+const AGAIN: Duration = Duration::from_millis(300);
+/// Most times that a heartbeat leaves.
+const TRIES: u32 = 8;
 
 /// How long connections have to stand before the weather begins. On a wire without bottleneck
 /// the length of handshakes, which differs by bytes from run to run, moves nothing.
@@ -55,8 +94,10 @@ pub struct Net<T> {
     machines: Vec<Machine<T>>,
     /// Both directions.
     pub lines: [Line; 2],
-    /// Packets under way, by arrival and number: to whom, and the packet.
-    flying: BTreeMap<(Duration, u64), (usize, Vec<u8>)>,
+    /// The first miles of both sides, where they are told from the wire between them.
+    pub miles: Option<[Mile; 2]>,
+    /// Packets under way, by arrival and number: what they reach next.
+    flying: BTreeMap<(Duration, u64), (Hop, Vec<u8>)>,
     count: u64,
 }
 
@@ -83,6 +124,7 @@ impl<T: Tenant> Net<T> {
                 Line::new(weather.clone(), WARM, seed),
                 Line::new(weather.clone(), WARM, seed.wrapping_add(128)),
             ],
+            miles: None,
             flying: BTreeMap::new(),
             count: 0,
         }
@@ -106,6 +148,16 @@ impl<T: Tenant> Net<T> {
     /// Who lives on the machine of this number.
     pub fn tenant(&mut self, number: usize) -> &mut T {
         &mut self.machines[number].tenant
+    }
+
+    /// Does something at the machine of this number, now.
+    pub fn with(&mut self, number: usize, act: impl FnOnce(Now, &mut T, &mut Connection)) {
+        let now = self.now();
+        let machine = &mut self.machines[number];
+        if let Some((_, connection)) = &mut machine.connection {
+            act(now, &mut machine.tenant, connection);
+        }
+        self.pump(number);
     }
 
     /// Adds a pair whose first dials the second.
@@ -176,8 +228,8 @@ impl<T: Tenant> Net<T> {
         while let Some(entry) = self.flying.first_entry()
             && entry.key().0 <= self.elapsed
         {
-            let (to, packet) = entry.remove();
-            self.deliver(to, &packet);
+            let (hop, packet) = entry.remove();
+            self.reach(hop, packet);
         }
         for number in 0..self.machines.len() {
             let now = self.now();
@@ -188,8 +240,53 @@ impl<T: Tenant> Net<T> {
                 }
                 machine.tenant.tick(now, connection);
             }
+            if let Some(beat) = self.machines[number].tenant.beat(now) {
+                self.reach(Hop::Again(number, beat, 0), Vec::new());
+            }
             self.pump(number);
         }
+    }
+
+    /// A packet, or a heartbeat, reaches a part of its way and goes on.
+    fn reach(&mut self, hop: Hop, packet: Vec<u8>) {
+        let (at, now) = (self.elapsed, self.now());
+        let side = |number: usize| self.machines[number].side;
+        let next = match (hop, &mut self.miles) {
+            (Hop::Machine(to), _) => return self.deliver(to, &packet),
+            (Hop::Answer(of, beat), _) => return self.machines[of].tenant.pong(now, beat),
+            (Hop::Middle(to), _) => {
+                let from = 1 - side(to);
+                (Hop::Last(to), self.lines[from].send(at, packet.len()))
+            }
+            (Hop::Last(to), Some(miles)) => {
+                let to_side = self.machines[to].side;
+                (Hop::Machine(to), miles[to_side].down.send(at, packet.len()))
+            }
+            (Hop::Again(of, beat, tries), Some(miles)) if tries < TRIES => {
+                match miles[self.machines[of].side].up.send(at, BEAT) {
+                    Some(at) => (Hop::Relay(of, beat), Some(at)),
+                    None => (
+                        Hop::Again(of, beat, tries + 1),
+                        Some(at + AGAIN * 2u32.pow(tries)),
+                    ),
+                }
+            }
+            (Hop::Relay(of, beat), Some(miles)) => {
+                match miles[self.machines[of].side].down.send(at, BEAT) {
+                    Some(at) => (Hop::Answer(of, beat), Some(at)),
+                    None => (Hop::Again(of, beat, 1), Some(at + AGAIN)),
+                }
+            }
+            _ => return,
+        };
+        if let (hop, Some(at)) = next {
+            self.fly(hop, at, packet);
+        }
+    }
+
+    fn fly(&mut self, hop: Hop, at: Duration, packet: Vec<u8>) {
+        self.count += 1;
+        self.flying.insert((at, self.count), (hop, packet));
     }
 
     fn deliver(&mut self, to: usize, packet: &[u8]) {
@@ -259,9 +356,18 @@ impl<T: Tenant> Net<T> {
         machine.due = connection.poll_timeout();
         let (side, to) = (machine.side, number ^ 1);
         for packet in sent {
-            if let Some(at) = self.lines[side].send(self.elapsed, packet.len()) {
-                self.count += 1;
-                self.flying.insert((at, self.count), (to, packet));
+            let (hop, at) = match &mut self.miles {
+                Some(miles) => {
+                    let up = &mut miles[side].up;
+                    (Hop::Middle(to), up.send(self.elapsed, packet.len()))
+                }
+                None => {
+                    let line = &mut self.lines[side];
+                    (Hop::Machine(to), line.send(self.elapsed, packet.len()))
+                }
+            };
+            if let Some(at) = at {
+                self.fly(hop, at, packet);
             }
         }
     }

@@ -7,6 +7,7 @@ mod demo;
 mod devices;
 mod house;
 mod impostor;
+mod judged;
 mod kill;
 mod live;
 mod requirements;

@@ -442,7 +442,7 @@ impl Stage<'_> {
     /// One second of the consultation.
     fn second(&self, view: &Value, at: u32, of: u32) -> String {
         let number = |key: &str, by: f64| {
-            let value = view[key].as_f64();
+            let value = view.pointer(&format!("/{key}")).and_then(Value::as_f64);
             value.map_or_else(|| "–".into(), |value| self.texts.number(value / by, 0))
         };
         self.texts.with(
@@ -454,6 +454,7 @@ impl Stage<'_> {
                 ("sent", &number("sent_bps", 1_000.0)),
                 ("received", &number("received_bps", 1_000.0)),
                 ("ms", &number("latency_ms", 1.0)),
+                ("unsure", &number("clock/uncertainty_ms", 1.0)),
             ],
         )
     }

@@ -2,8 +2,10 @@
 //! implement these; the engine knows nothing else of sockets, streams and files.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
+use suora_protocol::consultation::clock::Offset;
 use suora_protocol::documents::{Dcid, SessionId};
 use suora_protocol::fault::Fault;
 use suora_protocol::identity::{AgencyId, Hash, Key};
@@ -109,7 +111,12 @@ pub struct SessionStats {
     pub wire: Wire,
     /// The route in use.
     pub path: Option<Path>,
-    /// The last second.
+    /// How long the last second was.
+    pub length: Duration,
+    /// Since anything of the other end came, in ms.
+    pub silent_ms: u32,
+    /// The last second. The engine adds what the session does not know: the link to the
+    /// relay, the clocks, and the word of quality.
     pub second: Stats,
 }
 
@@ -207,8 +214,8 @@ pub enum SessionCommand {
         /// Picture.
         video: bool,
     },
-    /// The other end's clock minus ours, in microseconds.
-    Offset(i64),
+    /// The other end's clock.
+    Clock(Offset),
     /// Close with this code, once what was sent is out.
     Close(Fault),
 }

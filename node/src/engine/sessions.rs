@@ -1,16 +1,22 @@
 //! One session: its machine, and the facts that its report will tell.
 
+use std::time::Duration;
+
 use suora_protocol::consultation::Phase;
+use suora_protocol::consultation::clock::Offset;
 use suora_protocol::consultation::guest::Guest;
 use suora_protocol::consultation::host::Host;
+use suora_protocol::consultation::quality::link::Link;
+use suora_protocol::consultation::quality::{Quality, Second, Told};
 use suora_protocol::consultation::talk::Talk;
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::time::{Now, Timestamp};
+use suora_protocol::wire::guest::{self, Media};
 
 use super::ports::{SessionEvent, SessionStats};
 use crate::report::{Chat, Clock, Error, Outcome, Path, Peer, Report, Security, Timing};
-use crate::view::{Stage, Stats, View};
+use crate::view::{self, RelayStats, Stage, Stats, View};
 
 /// Which end this is.
 #[derive(Debug)]
@@ -34,8 +40,8 @@ pub struct Facts {
     pub ending: Option<Fault>,
     /// Why the recording is not whole.
     pub unrecorded: Option<Fault>,
-    /// Offset and uncertainty, in microseconds.
-    pub clock: Option<(i64, i64)>,
+    /// The other end's clock, as far as it is known.
+    pub clock: Option<Offset>,
     /// Chat lines.
     pub chat: Chat,
     proven: Option<Timestamp>,
@@ -55,7 +61,53 @@ pub struct Session {
     pub closed: bool,
     /// What the report will tell.
     pub facts: Facts,
+    /// What the other end sends, as it says.
+    pub theirs: Media,
     machine: Machine,
+    quality: Quality,
+    troubled: bool,
+}
+
+/// What a second is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// Its figures.
+    pub stats: &'a Stats,
+    /// How long it was.
+    pub length: Duration,
+    /// Since anything of the other end came, in ms.
+    pub silent_ms: u32,
+    /// What the other end sends, as it says.
+    pub theirs: Media,
+    /// What we send.
+    pub ours: Media,
+}
+
+/// The figures of a second as the machine of quality takes them. What the clocks cannot tell
+/// for sure is not held against the network.
+pub fn judged(of: &Judged<'_>) -> Second {
+    let stats = of.stats;
+    let short = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    let unsure = stats.clock.uncertainty_ms;
+    let surely = |ms: Option<f64>| ms.zip(unsure).map(|(ms, unsure)| ms - unsure);
+    Second {
+        length_ms: u32::try_from(of.length.as_millis()).unwrap_or(u32::MAX),
+        silent_ms: of.silent_ms,
+        sound: of.theirs.audio,
+        played_ms: short(stats.sound.played_ms),
+        concealed_ms: short(stats.sound.concealed_ms),
+        sound_delay_ms: surely(stats.sound.delay_ms),
+        picture: of.theirs.video,
+        shown: short(stats.picture.shown),
+        frozen_ms: stats.picture.frozen_ms as u32,
+        picture_delay_ms: surely(stats.latency_ms),
+        loss: stats.loss,
+        queue_ms: stats.rate.queue_ms,
+        sends_picture: of.ours.video,
+        target_bps: stats.rate.target_bps,
+        relayed: stats.relayed,
+        network: stats.relay.network,
+    }
 }
 
 /// Microseconds as milliseconds.
@@ -75,6 +127,12 @@ impl Session {
                 ..Facts::default()
             },
             machine,
+            theirs: Media {
+                audio: true,
+                video: true,
+            },
+            quality: Quality::new(),
+            troubled: false,
         }
     }
 
@@ -123,8 +181,8 @@ impl Session {
         self.facts.proven = Some(now.utc);
     }
 
-    /// The session's door says. A fault is the other end's.
-    pub fn event(&mut self, now: Now, event: SessionEvent) -> Result<Option<Stats>, Fault> {
+    /// The session's door says; true: a second is over. A fault is the other end's.
+    pub fn event(&mut self, now: Now, event: SessionEvent) -> Result<bool, Fault> {
         match event {
             SessionEvent::Connected {
                 binding,
@@ -157,9 +215,8 @@ impl Session {
                 if stats.path.is_some() {
                     self.facts.path.clone_from(&stats.path);
                 }
-                let second = stats.second;
                 self.facts.stats = *stats;
-                return Ok(Some(second));
+                return Ok(true);
             }
             SessionEvent::Unrecorded(fault) => {
                 self.facts.unrecorded.get_or_insert(fault);
@@ -169,7 +226,54 @@ impl Session {
                 self.facts.ending.get_or_insert(fault);
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// What the other end says of itself.
+    pub const fn told(&mut self, told: guest::Quality) {
+        let guest::Quality { word, network } = told;
+        self.quality.told(Told { word, network });
+    }
+
+    /// A second is over: its figures, with the link's and the clocks', and its word, which
+    /// the other end is told. `media` is what we send.
+    pub fn second(&mut self, now: Now, link: &mut Link, media: Media) -> Result<Stats, Fault> {
+        self.facts.clock = self.talk().clock(now.mono).or(self.facts.clock);
+        let stats = &self.facts.stats;
+        let mut second = stats.second;
+        let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
+        second.relay = RelayStats {
+            rtt_ms: link.trip().map(millis),
+            jitter_ms: link.jitter().map(millis),
+            missed: link.missed(),
+            network: link.network(now.mono),
+        };
+        let path = self.facts.path.as_ref();
+        second.relayed = path.is_some_and(|path| path.kind != "direct");
+        second.clock = self.facts.clock.into();
+        if self.phase() == Phase::Accepted {
+            let verdict = self.quality.second(judged(&Judged {
+                stats: &second,
+                length: stats.length,
+                silent_ms: stats.silent_ms,
+                theirs: self.theirs,
+                ours: media,
+            }));
+            self.troubled = verdict.troubled;
+            second.quality = Some(view::Quality {
+                word: verdict.word,
+                cause: verdict.cause,
+                theirs: self.quality.heard(),
+            });
+            let Told { word, network } = verdict.tell;
+            self.talk().quality(now, guest::Quality { word, network })?;
+        }
+        Ok(second)
+    }
+
+    /// Whether something is wrong just now: the link is asked more often then.
+    pub fn troubled(&self) -> bool {
+        self.troubled && self.phase() == Phase::Accepted
     }
 
     /// What a person sees of it. Nobody is named before the proof.
@@ -193,7 +297,7 @@ impl Session {
         );
         // the host's clock → ours
         let offset = if matches!(self.machine, Machine::Guest(_)) {
-            facts.clock.map(|(offset, _)| offset)
+            facts.clock.map(|clock| clock.offset)
         } else {
             Some(0)
         };
@@ -211,10 +315,7 @@ impl Session {
             peer: facts.peer.clone().filter(|_| facts.proven.is_some()),
             path: facts.path.clone(),
             security: facts.security.clone(),
-            clock: Clock {
-                offset_ms: facts.clock.map(|(offset, _)| ms(offset)),
-                uncertainty_ms: facts.clock.map(|(_, half)| ms(half)),
-            },
+            clock: facts.clock.into(),
             timing_ms: Timing {
                 match_to_session: since(facts.matched, facts.proven),
                 accept_to_first_audio: since(accepted, facts.first_audio),
@@ -228,6 +329,7 @@ impl Session {
             },
             video: facts.stats.video,
             audio: facts.stats.audio,
+            quality: self.quality.shares().into(),
             chat: facts.chat,
             wire: facts.stats.wire,
             cpu_seconds: None,
@@ -266,6 +368,7 @@ pub fn failed(role: &'static str, fault: &Fault, timing: Timing) -> Report {
         timing_ms: timing,
         video: crate::report::Video::default(),
         audio: crate::report::Audio::default(),
+        quality: crate::report::Quality::default(),
         chat: Chat::default(),
         wire: crate::report::Wire::default(),
         cpu_seconds: None,

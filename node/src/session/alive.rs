@@ -21,6 +21,16 @@ impl Alive {
         }
     }
 
+    /// How long nothing was heard when this was last asked, in ms, of so many packets now.
+    pub fn silent_ms(&self, now: Instant, packets: u64) -> u32 {
+        let silent = if packets == self.packets {
+            now.saturating_duration_since(self.since).as_millis()
+        } else {
+            0
+        };
+        u32::try_from(silent).unwrap_or(u32::MAX)
+    }
+
     /// So many packets were heard so far. Silence over the bound is [`Code::PeerSilent`]:
     /// two who talk wait out a tunnel, one who waits for the accept does not.
     pub fn heard(&mut self, now: Instant, packets: u64, accepted: bool) -> Result<(), Fault> {
@@ -70,5 +80,7 @@ mod tests {
         assert_eq!(silent.map_err(|f| f.code), Err(Code::PeerSilent));
         assert_eq!(alive.heard(secs(71), 1, true), Ok(()));
         assert!(alive.heard(secs(72), 1, true).is_err());
+        assert_eq!(alive.silent_ms(secs(72), 1), 60_000);
+        assert_eq!(alive.silent_ms(secs(72), 2), 0);
     }
 }

@@ -11,6 +11,7 @@ use suora_protocol::media::jitter;
 use suora_protocol::media::playout::{Due, Playout};
 use suora_protocol::media::receiver::{Input, Output, Received, Receiver};
 use suora_protocol::media::rtcp::ArrivalReport;
+use suora_protocol::media::rtp::Spread;
 use suora_protocol::time::{Now, Timestamp};
 use tokio::task::JoinSet;
 
@@ -48,6 +49,7 @@ pub enum Upward {
 pub struct Downlink {
     receiver: Receiver,
     playout: Playout,
+    spread: Spread,
     /// When the next 20 ms of sound are played.
     slot: Option<Instant>,
     due: Option<Instant>,
@@ -62,6 +64,7 @@ impl Downlink {
         Self {
             receiver: Receiver::new(own, peer, ssrc),
             playout: Playout::new(),
+            spread: Spread::default(),
             slot: None,
             due: None,
             outs: Some((video, audio)),
@@ -83,6 +86,11 @@ impl Downlink {
     /// What arrived so far.
     pub const fn received(&self) -> Received {
         self.receiver.received()
+    }
+
+    /// Jitter of the sound's arrival, in ms.
+    pub fn jitter_ms(&self) -> Option<f64> {
+        self.spread.ms()
     }
 
     /// A datagram came.
@@ -120,7 +128,10 @@ impl Downlink {
         let mut upward = Vec::new();
         loop {
             match self.receiver.poll_output() {
-                Output::Audio(packet) => self.hear(Hear::Packet(now, packet)),
+                Output::Audio(packet) => {
+                    self.spread.take(now.utc.micros_since(packet.captured));
+                    self.hear(Hear::Packet(now, packet));
+                }
                 Output::Frame(frame) => self.playout.push(now, frame),
                 Output::Datagram(bytes) => upward.push(Upward::Report(bytes)),
                 Output::Keyframe => upward.push(Upward::Keyframe),

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use suora_protocol::consultation::clock::Offset;
 use suora_protocol::media::jitter::Ledger;
 use suora_protocol::media::receiver::Received;
 use suora_protocol::time::Timestamp;
@@ -23,26 +24,37 @@ const LONGEST: u64 = 60_000_000;
 
 /// Times in microseconds.
 #[derive(Debug)]
-struct Times(Histogram<u32>);
+struct Times {
+    values: Histogram<u32>,
+    /// The largest uncertainty of the clocks, in microseconds.
+    unsure: i64,
+}
 
 impl Default for Times {
     fn default() -> Self {
         // the bounds are constants that the library accepts
-        Self(
-            Histogram::new_with_bounds(1, LONGEST, 3)
+        Self {
+            values: Histogram::new_with_bounds(1, LONGEST, 3)
                 .unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|_| unreachable!())),
-        )
+            unsure: 0,
+        }
     }
 }
 
 impl Times {
     fn add(&mut self, micros: i64) {
-        self.0
+        self.values
             .saturating_record(u64::try_from(micros).unwrap_or(0).max(1));
     }
 
+    /// One that is as exact as the clocks.
+    fn add_unsure(&mut self, micros: i64, unsure: i64) {
+        self.add(micros);
+        self.unsure = self.unsure.max(unsure);
+    }
+
     fn quantile(&self, q: f64) -> Option<f64> {
-        (!self.0.is_empty()).then(|| self.0.value_at_quantile(q) as f64 / 1_000.0)
+        (!self.values.is_empty()).then(|| self.values.value_at_quantile(q) as f64 / 1_000.0)
     }
 
     fn latency(&self) -> Latency {
@@ -50,14 +62,50 @@ impl Times {
             p50: self.quantile(0.5),
             p95: self.quantile(0.95),
             max: self.quantile(1.0),
+            uncertainty: (!self.values.is_empty()).then(|| self.unsure as f64 / 1_000.0),
         }
     }
+}
+
+/// What was shown and played in a second.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Second {
+    /// Pictures shown.
+    pub shown: u64,
+    /// Freezes that ended.
+    pub freezes: u64,
+    /// How long the picture stood still in freezes, one that lasts included, in ms.
+    pub frozen_ms: f64,
+    /// Capture to sink of the last picture, in ms.
+    pub picture_ms: Option<f64>,
+    /// Pixels of the last picture.
+    pub size: Option<(u32, u32)>,
+    /// Sound played, in ms.
+    pub played_ms: u64,
+    /// Of it, made up.
+    pub concealed_ms: u64,
+    /// Of it, rebuilt of redundancy.
+    pub rebuilt_ms: u64,
+    /// Capture to sink of the last sound, in ms.
+    pub sound_ms: Option<f64>,
+}
+
+/// Totals at the end of the last second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    shown: u64,
+    freezes: u64,
+    frozen: i64,
+    played: u64,
+    concealed: u64,
+    rebuilt: u64,
 }
 
 /// What was shown and played so far.
 #[derive(Debug, Default)]
 pub struct Figures {
-    offset: i64,
+    /// The other end's clock; without it no latency is known.
+    clock: Option<Offset>,
     decoded: u64,
     shown: u64,
     undecodable: u64,
@@ -79,13 +127,21 @@ pub struct Figures {
     sound: Times,
     /// "Played − captured" of the last sound.
     voice: Option<i64>,
+    /// The same, of this second.
+    heard_ms: Option<f64>,
     skew: Times,
+    second: Totals,
 }
 
 impl Figures {
-    /// The other end's clock minus ours, in microseconds.
-    pub const fn offset(&mut self, offset: i64) {
-        self.offset = offset;
+    /// The other end's clock.
+    pub const fn clock(&mut self, offset: Offset) {
+        self.clock = Some(offset);
+    }
+
+    /// Microseconds from capture to `at`, right but for what the clocks are apart.
+    fn since(&self, at: Timestamp, captured: Timestamp) -> i64 {
+        since_capture(at, captured, self.clock.map_or(0, |clock| clock.offset))
     }
 
     /// Whether the other end sends pictures: the time without is no freeze.
@@ -134,9 +190,12 @@ impl Figures {
                 self.heard |= first;
                 self.ledger = *ledger;
                 if let (Some(captured), SoundKind::Packet | SoundKind::Rebuilt) = (captured, kind) {
-                    let delay = since_capture(*at, *captured, self.offset);
-                    self.sound.add(delay);
+                    let delay = self.since(*at, *captured);
                     self.voice = Some(delay);
+                    if let Some(clock) = self.clock {
+                        self.sound.add_unsure(delay, clock.uncertainty);
+                        self.heard_ms = Some(delay as f64 / 1_000.0);
+                    }
                 }
                 first
             }
@@ -146,9 +205,11 @@ impl Figures {
 
     fn show(&mut self, captured: Timestamp, at: Timestamp) {
         self.shown += 1;
-        let delay = since_capture(at, captured, self.offset);
-        self.picture.add(delay);
-        self.latency = Some(delay as f64 / 1_000.0);
+        let delay = self.since(at, captured);
+        if let Some(clock) = self.clock {
+            self.picture.add_unsure(delay, clock.uncertainty);
+            self.latency = Some(delay as f64 / 1_000.0);
+        }
         if let Some(voice) = self.voice {
             self.skew.add((delay - voice).abs());
         }
@@ -169,24 +230,43 @@ impl Figures {
     }
 
     fn gap(&mut self, gap: i64) {
-        let count = i64::try_from(self.intervals.len()).unwrap_or(0);
-        if count > 0 {
-            let mean = self.intervals.iter().sum::<i64>() / count;
-            if gap > (3 * mean).max(mean + 150_000) {
-                self.freezes += 1;
-                self.freeze += gap;
-            }
+        if self.is_freeze(gap) {
+            self.freezes += 1;
+            self.freeze += gap;
         }
     }
 
-    /// Pictures shown so far.
-    pub const fn shown(&self) -> u64 {
-        self.shown
+    fn is_freeze(&self, gap: i64) -> bool {
+        let count = i64::try_from(self.intervals.len()).unwrap_or(0);
+        let mean = self.intervals.iter().sum::<i64>().checked_div(count);
+        mean.is_some_and(|mean| gap > (3 * mean).max(mean + 150_000))
     }
 
-    /// Capture to sink of the last picture that was shown since the last call, in ms.
-    pub const fn take_latency(&mut self) -> Option<f64> {
-        self.latency.take()
+    /// What was shown and played since the last call. A freeze that still lasts counts for
+    /// the time it took so far.
+    pub fn second(&mut self, now: Timestamp) -> Second {
+        let open = self.last.map_or(0, |last| now.micros_since(last));
+        let open = if self.is_freeze(open) { open } else { 0 };
+        let totals = Totals {
+            shown: self.shown,
+            freezes: self.freezes,
+            frozen: self.freeze + open,
+            played: millis(self.ledger.heard()),
+            concealed: millis(self.ledger.concealed),
+            rebuilt: millis(self.ledger.rebuilt),
+        };
+        let before = std::mem::replace(&mut self.second, totals);
+        Second {
+            shown: totals.shown - before.shown,
+            freezes: totals.freezes - before.freezes,
+            frozen_ms: (totals.frozen - before.frozen).max(0) as f64 / 1_000.0,
+            picture_ms: self.latency.take(),
+            size: self.size,
+            played_ms: totals.played - before.played,
+            concealed_ms: totals.concealed - before.concealed,
+            rebuilt_ms: totals.rebuilt - before.rebuilt,
+            sound_ms: self.heard_ms.take(),
+        }
     }
 
     /// Pictures, for the report.
@@ -231,6 +311,8 @@ fn millis(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use suora_protocol::media::jitter::FRAME;
+
     use super::*;
 
     fn shown(figures: &mut Figures, at_ms: i64, delay_ms: i64) -> bool {
@@ -327,12 +409,44 @@ mod tests {
         assert_eq!(seen(&figures), (1, 2_000.0, Some(25.0)));
     }
 
-    // covers: SUORA-CON-007
+    // covers: SUORA-CON-009
+    #[test]
+    fn without_the_other_ends_clock_no_latency_is_told_and_lips_are_compared_all_the_same() {
+        let mut figures = Figures::default();
+        let at = Timestamp::from_secs(10_000);
+        figures.take(&Event::Played {
+            captured: Some(at.shift(5_000_000)),
+            at,
+            kind: SoundKind::Packet,
+            ledger: Ledger::default(),
+        });
+        figures.take(&Event::Shown {
+            captured: at.shift(4_970_000),
+            at,
+            width: 1,
+            height: 1,
+            show: true,
+        });
+        let audio = figures.audio(AudioSent::default(), received());
+        assert_eq!(audio.received.latency_ms.p50, None);
+        assert!(
+            audio
+                .av_skew_ms
+                .p50
+                .is_some_and(|ms| (ms - 30.0).abs() < 0.2)
+        );
+        assert_eq!(figures.second(at).picture_ms, None);
+    }
+
+    // covers: SUORA-CON-007, SUORA-CON-014
     #[test]
     fn latency_is_corrected_by_the_clock_offset_and_skew_compares_lips_with_voice() {
         let mut figures = Figures::default();
         // their clock is an hour ahead
-        figures.offset(3_600_000_000);
+        figures.clock(Offset {
+            offset: 3_600_000_000,
+            uncertainty: 2_500,
+        });
         let at = Timestamp::from_secs(10_000);
         let captured = |delay_ms: i64| Some(at.shift(3_600_000_000 - delay_ms * 1_000));
         assert!(figures.take(&Event::Played {
@@ -355,9 +469,55 @@ mod tests {
         let near = |value: Option<f64>, ms: f64| value.is_some_and(|v| (v - ms).abs() < 0.2);
         assert!(near(audio.received.latency_ms.p50, 60.0), "{audio:?}");
         assert!(near(audio.av_skew_ms.p95, 30.0), "{audio:?}");
-        assert!(near(figures.take_latency(), 90.0));
+        assert_eq!(audio.received.latency_ms.uncertainty, Some(2.5));
         assert_eq!(audio.received.played_ms, 20);
-        assert_eq!(figures.take_latency(), None, "nothing new was shown");
+        let second = figures.second(at);
+        assert!(near(second.picture_ms, 90.0) && near(second.sound_ms, 60.0));
+        let second = figures.second(at);
+        assert_eq!(
+            (second.picture_ms, second.sound_ms, second.shown),
+            (None, None, 0),
+            "nothing new was shown"
+        );
+    }
+
+    fn played(figures: &mut Figures, at_ms: i64, kind: SoundKind) {
+        let mut ledger = figures.ledger;
+        match kind {
+            SoundKind::Packet => ledger.played += FRAME,
+            SoundKind::Rebuilt => ledger.rebuilt += FRAME,
+            _ => ledger.concealed += FRAME,
+        }
+        figures.take(&Event::Played {
+            captured: None,
+            at: Timestamp::from_millis(1_000_000 + at_ms),
+            kind,
+            ledger,
+        });
+    }
+
+    // covers: SUORA-MED-050
+    #[test]
+    fn each_second_tells_its_own_part_and_a_freeze_as_far_as_it_went() {
+        let mut figures = Figures::default();
+        let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
+        for ms in (0..1_000).step_by(40) {
+            shown(&mut figures, ms, 40);
+            played(&mut figures, ms, SoundKind::Packet);
+        }
+        played(&mut figures, 990, SoundKind::Rebuilt);
+        played(&mut figures, 995, SoundKind::Concealed);
+        let second = figures.second(at(1_000));
+        assert_eq!((second.shown, second.frozen_ms), (25, 0.0));
+        let sound = (second.played_ms, second.concealed_ms, second.rebuilt_ms);
+        assert_eq!(sound, (540, 20, 20));
+        // the last picture came at 960
+        let second = figures.second(at(2_000));
+        assert_eq!((second.shown, second.frozen_ms), (0, 1_040.0));
+        shown(&mut figures, 2_500, 40);
+        let second = figures.second(at(2_510));
+        assert_eq!((second.freezes, second.frozen_ms), (1, 500.0));
+        assert_eq!(seen(&figures).1, 1_540.0, "the seconds add up to the whole");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use suora_protocol::time::Now;
 use crate::encode::Control;
 use crate::endpoint::congestion;
 use crate::report::{AudioSent, VideoSent};
+use crate::view::RateStats;
 
 /// The least bits of picture a second.
 const LEAST: u32 = 80_000;
@@ -75,6 +76,8 @@ pub struct Uplink {
     outgoing: Outgoing<SendStream>,
     encoder: Arc<Control>,
     size: Option<(u32, u32)>,
+    /// Pictures that had left when this was last asked.
+    left: u64,
 }
 
 impl Uplink {
@@ -97,6 +100,7 @@ impl Uplink {
             outgoing: Outgoing::new(Sender::new(participant, ssrcs), rate),
             encoder,
             size: None,
+            left: 0,
         }
     }
 
@@ -164,6 +168,19 @@ impl Uplink {
     /// Smoothed share of our packets that were lost.
     pub const fn loss(&self) -> f64 {
         self.outgoing.rate().loss()
+    }
+
+    /// What the rate control found, each second. A target of 0: none of our pictures left
+    /// since the last call, and none may.
+    pub fn rate(&mut self, now: Now) -> RateStats {
+        let frames = self.outgoing.sent().frames;
+        let none = std::mem::replace(&mut self.left, frames) == frames;
+        let rate = self.outgoing.rate();
+        let held = none && !self.outgoing.wants_picture(now);
+        RateStats {
+            target_bps: if held { 0 } else { rate.target() },
+            queue_ms: rate.queue().as_secs_f64() * 1_000.0,
+        }
     }
 
     /// Pictures sent so far.

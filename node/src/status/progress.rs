@@ -1,8 +1,10 @@
 //! PURE: what happened, in a line that stays: for a terminal that is read afterwards.
 
-use super::{exchange, path_text, whole};
+use suora_protocol::quality::{Cause, Word};
+
+use super::{cause, exchange, path_text, whole, word};
 use crate::text::{Texts, plain};
-use crate::view::{Device, DeviceState, Stage, View};
+use crate::view::{Device, DeviceState, Quality, Stage, View};
 
 /// Tells each step of a contact once.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub struct Progress {
     peer: Option<String>,
     linked: Option<bool>,
     stage: Stage,
+    /// The word that was told last, and its cause.
+    quality: (Word, Option<Cause>),
 }
 
 impl Progress {
@@ -23,6 +27,7 @@ impl Progress {
             peer: None,
             linked: None,
             stage: Stage::Idle,
+            quality: (Word::Good, None),
         }
     }
 
@@ -66,6 +71,9 @@ impl Progress {
                 let peer = peer
                     .as_ref()
                     .map(|peer| whole(peer.verified_as.as_deref(), self.agency.as_deref(), texts));
+                if *stage != Stage::Accepted {
+                    self.quality = (Word::Good, None);
+                }
                 match (std::mem::replace(&mut self.stage, *stage), stage) {
                     (Stage::Accepted, Stage::Idle) => Some(texts.get("progress-over")),
                     (_, Stage::Idle) => None,
@@ -123,8 +131,27 @@ impl Progress {
                     None => format!("{what} {next}"),
                 })
             }
-            View::Stats(_) | View::Report { .. } => None,
+            View::Stats(stats) => self.quality(stats.quality?, texts),
+            View::Report { .. } => None,
         }
+    }
+
+    /// Tells a word and its cause when they change, and what helps where that is in one's hands.
+    fn quality(&mut self, quality: Quality, texts: &Texts) -> Option<String> {
+        let new = (quality.word, quality.cause);
+        if std::mem::replace(&mut self.quality, new) == new {
+            return None;
+        }
+        let Some(named) = quality.cause else {
+            return Some(texts.get("progress-quality-good"));
+        };
+        let args = (word(quality.word, texts), cause(named, texts));
+        let args = [("word", args.0.as_str()), ("cause", args.1.as_str())];
+        Some(if named == Cause::Own {
+            texts.with("progress-quality-own", &args)
+        } else {
+            texts.with("progress-quality", &args)
+        })
     }
 }
 
@@ -297,6 +324,41 @@ mod tests {
         assert!(told(false).starts_with("A proof that the other end showed"));
     }
 
+    fn judged(word: Word, cause: Option<Cause>) -> View {
+        View::Stats(crate::view::Stats {
+            quality: Some(Quality {
+                word,
+                cause,
+                theirs: None,
+            }),
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn a_word_of_quality_is_told_when_it_changes_and_what_helps_where_one_can_help() {
+        let texts = Texts::new("en");
+        let mut progress = Progress::new(false);
+        let told: Vec<String> = [
+            judged(Word::Good, None),
+            judged(Word::Fair, Some(Cause::Unknown)),
+            judged(Word::Fair, Some(Cause::Unknown)),
+            judged(Word::Poor, Some(Cause::Own)),
+            judged(Word::Good, None),
+        ]
+        .iter()
+        .filter_map(|view| progress.take(view, &texts))
+        .collect();
+        assert_eq!(
+            told,
+            [
+                "The connection is fair: nobody can say why.",
+                "The connection is poor: your network is slow. Move closer to your router, or end what else uses your network.",
+                "The connection is good again.",
+            ]
+        );
+    }
+
     #[test]
     fn no_line_lacks_a_variable() {
         for language in ["fi", "sv", "en"] {
@@ -324,6 +386,9 @@ mod tests {
                         audio: false,
                         video: false,
                     },
+                    judged(Word::SoundOnly, Some(Cause::Own)),
+                    judged(Word::Lost, Some(Cause::Other)),
+                    judged(Word::Good, None),
                 ] {
                     let line = progress.take(&view, &texts).unwrap();
                     assert!(!line.contains('{') && line.contains(' '), "{line}");

@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 use suora_protocol::fault::Code;
+use suora_protocol::quality::{Cause, Word};
 
 use super::verdict::Missing;
-use super::{exchange, whole};
+use super::{cause, exchange, whole, word};
 use crate::text::{Texts, plain};
 
 /// A step of the demo.
@@ -83,6 +84,7 @@ pub fn lines(report: &Value, texts: &Texts) -> Vec<String> {
         ("summary-picture", report.picture()),
         ("summary-freezes", report.freezes()),
         ("summary-sound", report.sound()),
+        ("summary-quality", report.quality()),
         ("summary-skew", report.ms("/audio/av_skew_ms/p50")),
         ("summary-chat", report.chat()),
         ("summary-lost", report.lost()),
@@ -184,11 +186,32 @@ impl Report<'_> {
             ),
             (
                 "ms",
-                self.number("/video/received/latency_ms/p50", 0)
+                self.latency("/video/received/latency_ms")
                     .unwrap_or_else(unknown),
             ),
         ];
         Some(self.with("summary-picture-value", &args))
+    }
+
+    /// The median of a latency, and how far it may be wrong: one that is smaller than that
+    /// is only known to be under the two together.
+    fn latency(&self, path: &str) -> Option<String> {
+        let value = |key: &str| self.value.pointer(&format!("{path}/{key}"))?.as_f64();
+        let median = value("p50")?;
+        // whole milliseconds, rounded up: a claim is not to be exacter than it is
+        let unsure = value("uncertainty")?.ceil();
+        Some(if median < unsure {
+            self.texts.with(
+                "summary-latency-under",
+                &[
+                    ("ms", &self.texts.number((median + unsure).ceil(), 0)),
+                    ("unsure", &self.texts.number(unsure, 0)),
+                ],
+            )
+        } else {
+            let (median, unsure) = (self.texts.number(median, 0), self.texts.number(unsure, 0));
+            format!("{median} ± {unsure} ms")
+        })
     }
 
     fn freezes(&self) -> Option<String> {
@@ -199,11 +222,44 @@ impl Report<'_> {
 
     fn sound(&self) -> Option<String> {
         let args = [
-            ("ms", self.number("/audio/received/latency_ms/p50", 0)?),
+            ("ms", self.latency("/audio/received/latency_ms")?),
             ("concealed", self.number("/audio/received/concealed_ms", 0)?),
             ("played", self.number("/audio/received/played_ms", 0)?),
         ];
         Some(self.with("summary-sound-value", &args))
+    }
+
+    /// The share of the time at each word, and of each cause.
+    fn quality(&self) -> Option<String> {
+        let seconds = |path: String| self.value.pointer(&path)?.as_f64();
+        let words = Word::ALL.iter().filter_map(|named| {
+            let key = named.as_str().replace('-', "_");
+            let share = seconds(format!("/quality/words/{key}"))?;
+            (share > 0.0).then(|| (word(*named, self.texts), share))
+        });
+        let words: Vec<(String, f64)> = words.collect();
+        let causes = Cause::ALL.iter().filter_map(|named| {
+            let share = seconds(format!("/quality/causes/{named}"))?;
+            (share > 0.0).then(|| (cause(*named, self.texts), share))
+        });
+        let whole: f64 = words.iter().map(|(_, share)| share).sum();
+        let part = |(what, share): (String, f64)| {
+            let percent = self.texts.number(share * 100.0 / whole, 0);
+            self.with(
+                "summary-quality-share",
+                &[("word", what), ("percent", percent)],
+            )
+        };
+        let causes: Vec<String> = causes.map(part).collect();
+        let words: Vec<String> = words.into_iter().map(part).collect();
+        match (words.is_empty(), causes.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(words.join(", ")),
+            (false, false) => {
+                let args = [("words", words.join(", ")), ("causes", causes.join(", "))];
+                Some(self.with("summary-quality-causes", &args))
+            }
+        }
     }
 
     fn chat(&self) -> Option<String> {
@@ -273,9 +329,14 @@ mod tests {
         let video = &mut report.video.received;
         (video.width, video.height, video.fps) = (Some(640), Some(360), Some(29.96));
         video.latency_ms.p50 = Some(48.4);
+        video.latency_ms.uncertainty = Some(1.2);
         report.audio.received.latency_ms.p50 = Some(61.0);
+        report.audio.received.latency_ms.uncertainty = Some(1.0);
         report.audio.received.played_ms = 10_020;
         report.audio.av_skew_ms.p50 = Some(4.0);
+        report.quality.words.good = 95;
+        report.quality.words.sound_only = 5;
+        report.quality.causes.own = 5;
         report.chat.sent = 2;
         report.wire.sent_packets = 900;
         report.cpu_seconds = Some(1.72);
@@ -294,9 +355,10 @@ mod tests {
             \x20 Path                     direct (UDP), round trip 1.2 ms\n\
             \x20 Encryption               TLS 1.3, post-quantum key exchange (X25519MLKEM768)\n\
             \x20 Accept to first picture  61 ms\n\
-            \x20 Picture                  640 × 360, 30.0 pictures/s, 48 ms from camera to screen\n\
+            \x20 Picture                  640 × 360, 30.0 pictures/s, 48 ± 2 ms from camera to screen\n\
             \x20 Freezes                  0 (0 ms)\n\
-            \x20 Sound                    61 ms from mouth to ear, 0 of 10020 ms made up\n\
+            \x20 Sound                    61 ± 1 ms from mouth to ear, 0 of 10020 ms made up\n\
+            \x20 Connection               good 95 %, too weak for a picture 5 % (your network is slow 5 %)\n\
             \x20 Lips and voice apart     4 ms\n\
             \x20 Chat lines               2 sent, 0 received\n\
             \x20 Lost packets             0 of 900\n\
@@ -322,12 +384,30 @@ mod tests {
         }
     }
 
+    // covers: SUORA-CON-014
+    #[test]
+    fn a_latency_that_the_clocks_cannot_tell_says_so() {
+        let mut report = whole_report();
+        report["video"]["received"]["latency_ms"]["uncertainty"] = 70.5.into();
+        let text = lines(&report, &Texts::new("en")).join("\n");
+        assert!(
+            text.contains("under 120 ms (the clocks are known to ± 71 ms) from camera"),
+            "{text}"
+        );
+        report["video"]["received"]["latency_ms"]["uncertainty"] = Value::Null;
+        let text = lines(&report, &Texts::new("en")).join("\n");
+        assert!(text.contains("– from camera"), "{text}");
+    }
+
     #[test]
     fn one_picture_alone_has_a_size_and_no_rate() {
         let mut report = whole_report();
         report["video"]["received"]["fps"] = Value::Null;
         let text = lines(&report, &Texts::new("en")).join("\n");
-        assert!(text.contains("640 × 360, – pictures/s, 48 ms"), "{text}");
+        assert!(
+            text.contains("640 × 360, – pictures/s, 48 ± 2 ms"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -340,7 +420,7 @@ mod tests {
                 whole_report(),
             ] {
                 let lines = lines(&report, &texts);
-                assert_eq!(lines.len(), 13);
+                assert_eq!(lines.len(), 14);
                 assert!(!lines.iter().any(|line| line.contains('{')), "{lines:?}");
             }
         }

@@ -102,6 +102,7 @@ impl Guest {
             FromHost::Media(line) => self.talk.heard(now, Line::Media(line), at),
             FromHost::Clock(line) => self.talk.heard(now, Line::Clock(line), at),
             FromHost::ClockAnswer(line) => self.talk.heard(now, Line::ClockAnswer(line), at),
+            FromHost::Quality(line) => self.talk.heard(now, Line::Quality(line), at),
             FromHost::Bye(line) => self.talk.heard(now, Line::Bye(line), at),
             FromHost::Unknown => Ok(()),
         }

@@ -63,6 +63,7 @@ impl Host {
             ToHost::Media(line) => self.talk.heard(now, Line::Media(line), at),
             ToHost::Clock(line) => self.talk.heard(now, Line::Clock(line), at),
             ToHost::ClockAnswer(line) => self.talk.heard(now, Line::ClockAnswer(line), at),
+            ToHost::Quality(line) => self.talk.heard(now, Line::Quality(line), at),
             ToHost::Bye(line) => self.talk.heard(now, Line::Bye(line), at),
             ToHost::Unknown => Ok(()),
         }

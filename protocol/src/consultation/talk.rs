@@ -1,17 +1,18 @@
 //! What both ends of a session do alike: chat, mute, the clock, and goodbye.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::clock::Sync;
+use super::clock::{Offset, Sync};
 use super::{Output, Phase, violation};
 use crate::fault::{Code, Fault};
 use crate::limits;
 use crate::time::{Now, Timestamp};
 use crate::wire;
-use crate::wire::guest::{Bye, Chat, Clock, ClockAnswer, FromHost, Media, ToHost};
+use crate::wire::guest::{Bye, Chat, Clock, ClockAnswer, FromHost, Media, Quality, ToHost};
 
 /// The messages that both ends know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,8 @@ pub enum Line {
     Clock(Clock),
     /// Its answer.
     ClockAnswer(ClockAnswer),
+    /// How the sender sees and hears the other end.
+    Quality(Quality),
     /// Goodbye.
     Bye(Bye),
 }
@@ -35,6 +38,7 @@ impl From<Line> for ToHost {
             Line::Media(line) => Self::Media(line),
             Line::Clock(line) => Self::Clock(line),
             Line::ClockAnswer(line) => Self::ClockAnswer(line),
+            Line::Quality(line) => Self::Quality(line),
             Line::Bye(line) => Self::Bye(line),
         }
     }
@@ -47,6 +51,7 @@ impl From<Line> for FromHost {
             Line::Media(line) => Self::Media(line),
             Line::Clock(line) => Self::Clock(line),
             Line::ClockAnswer(line) => Self::ClockAnswer(line),
+            Line::Quality(line) => Self::Quality(line),
             Line::Bye(line) => Self::Bye(line),
         }
     }
@@ -62,6 +67,8 @@ pub struct Talk {
     chats: u64,
     heard: u64,
     media: Media,
+    /// What was said last of quality, and when.
+    quality: Option<(Quality, Instant)>,
     out: VecDeque<Output>,
 }
 
@@ -78,6 +85,7 @@ impl Talk {
                 audio: true,
                 video: true,
             },
+            quality: None,
             out: VecDeque::new(),
         }
     }
@@ -135,6 +143,19 @@ impl Talk {
         Ok(())
     }
 
+    /// Tells the other end how this one sees and hears it, where that is new, at most once in
+    /// [`limits::QUALITY_INTERVAL`]: call it again with what is true then.
+    pub fn quality(&mut self, now: Now, quality: Quality) -> Result<(), Fault> {
+        let waits = |(last, at): (Quality, Instant)| {
+            last == quality || now.mono.saturating_duration_since(at) < limits::QUALITY_INTERVAL
+        };
+        if self.phase != Phase::Accepted || self.quality.is_some_and(waits) {
+            return Ok(());
+        }
+        self.quality = Some((quality, now.mono));
+        self.line(Line::Quality(quality))
+    }
+
     /// Says goodbye and closes.
     pub fn bye(&mut self, code: Code) {
         if self.phase == Phase::Ended {
@@ -165,6 +186,11 @@ impl Talk {
         Ok(())
     }
 
+    /// The other end's clock, as well as it is known now.
+    pub fn clock(&self, now: Instant) -> Option<Offset> {
+        self.sync.offset(now)
+    }
+
     /// A message that both ends know came at `at`.
     pub fn heard(&mut self, now: Now, line: Line, at: Timestamp) -> Result<(), Fault> {
         if !self.proven() {
@@ -189,14 +215,12 @@ impl Talk {
                 t3: now.utc,
             }))?,
             Line::ClockAnswer(answer) => {
-                if let Some((offset, uncertainty)) = self.sync.answer(answer, at) {
-                    self.out.push_back(Output::Clock {
-                        offset,
-                        uncertainty,
-                    });
+                if let Some(offset) = self.sync.answer(now.mono, answer, at) {
+                    self.out.push_back(Output::Clock(offset));
                 }
                 self.tick(now)?;
             }
+            Line::Quality(quality) => self.out.push_back(Output::Quality(quality)),
             Line::Bye(bye) => self.end(Fault::new(bye.code)),
         }
         Ok(())

@@ -180,6 +180,29 @@ impl Extend {
     }
 }
 
+/// Jitter of arrival, as RFC 3550 (section 6.4.1) smooths it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spread {
+    last: Option<i64>,
+    micros: f64,
+}
+
+impl Spread {
+    /// A packet came; `transit` is its arrival minus its capture, in microseconds, by
+    /// whatever two clocks.
+    pub fn take(&mut self, transit: i64) {
+        if let Some(last) = self.last.replace(transit) {
+            let difference = transit.saturating_sub(last).unsigned_abs() as f64;
+            self.micros += (difference - self.micros) / 16.0;
+        }
+    }
+
+    /// In ms; `None` before there was anything to compare.
+    pub fn ms(&self) -> Option<f64> {
+        self.last.map(|_| self.micros / 1_000.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -245,5 +268,17 @@ mod tests {
                 prop_assert!(one_byte || packet.captured.is_none());
             }
         }
+    }
+
+    #[test]
+    fn jitter_is_smoothed_by_a_sixteenth_and_knows_no_offset() {
+        let mut spread = Spread::default();
+        assert_eq!(spread.ms(), None);
+        for _ in 0..1_000 {
+            spread.take(-3_600_000_000);
+        }
+        assert_eq!(spread.ms(), Some(0.0));
+        spread.take(-3_600_000_000 + 16_000);
+        assert_eq!(spread.ms(), Some(1.0));
     }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Code;
+use crate::quality::{Network, Word};
 use crate::time::Timestamp;
 
 /// From the guest.
@@ -24,6 +25,8 @@ pub enum ToHost {
     Clock(Clock),
     /// The answer.
     ClockAnswer(ClockAnswer),
+    /// How the sender sees and hears the other end.
+    Quality(Quality),
     /// The sender ends the session.
     Bye(Bye),
     /// A type that this version does not know.
@@ -56,6 +59,8 @@ pub enum FromHost {
     Clock(Clock),
     /// The answer.
     ClockAnswer(ClockAnswer),
+    /// How the sender sees and hears the other end.
+    Quality(Quality),
     /// The sender ends the session.
     Bye(Bye),
     /// A type that this version does not know.
@@ -103,6 +108,15 @@ pub struct ClockAnswer {
     pub t2: Timestamp,
     /// When this was sent.
     pub t3: Timestamp,
+}
+
+/// How the sender sees and hears the other end, and how its own network is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quality {
+    /// Of what the sender receives.
+    pub word: Word,
+    /// The sender's own.
+    pub network: Network,
 }
 
 /// The sender ends the session.

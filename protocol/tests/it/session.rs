@@ -15,8 +15,9 @@ use suora_protocol::documents::{
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{AgencyId, Hash, Key};
 use suora_protocol::limits;
+use suora_protocol::quality::{Network, Word};
 use suora_protocol::time::{Now, Timestamp};
-use suora_protocol::wire::guest::{Bye, Chat, Clock, FromHost, Media, ToHost};
+use suora_protocol::wire::guest::{Bye, Chat, Clock, FromHost, Media, Quality, ToHost};
 use suora_protocol::wire::{self, Framer};
 
 use crate::clock::base;
@@ -396,6 +397,46 @@ fn muting_before_the_proofs_is_told_after_them() {
     pair.cross();
     pair.guest.talk().media(muted).unwrap();
     assert_eq!(pair.cross().0, [Output::Media(muted)]);
+}
+
+// covers: SUORA-CON-013
+#[test]
+fn quality_is_told_once_accepted_when_it_changes_and_at_most_once_a_second() {
+    let quality = |word| Quality {
+        word,
+        network: Network::Good,
+    };
+    let mut pair = Pair::warm();
+    let (good, poor) = (quality(Word::Good), quality(Word::Poor));
+    pair.guest.talk().quality(pair.now, good).unwrap();
+    assert_eq!(pair.cross().0, [], "nothing before the accept");
+    pair.host.accept(pair.now).unwrap();
+    pair.cross();
+    let start = pair.now;
+    let mut told = Vec::new();
+    for (ms, said) in [
+        (0, good),
+        (900, poor),
+        (1_000, poor),
+        (2_000, poor),
+        (3_000, good),
+        (3_500, poor),
+        (3_600, good),
+    ] {
+        pair.now = start.after(Duration::from_millis(ms));
+        pair.guest.talk().quality(pair.now, said).unwrap();
+        for output in pair.cross().0 {
+            match output {
+                Output::Quality(heard) => told.push((ms, heard.word)),
+                Output::Clock(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(
+        told,
+        [(0, Word::Good), (1_000, Word::Poor), (3_000, Word::Good)]
+    );
 }
 
 // covers: SUORA-CON-012
