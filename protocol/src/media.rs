@@ -17,6 +17,7 @@ pub mod flow;
 pub mod guard;
 pub mod h264;
 pub mod jitter;
+pub mod ladder;
 pub mod opus;
 pub mod outgoing;
 pub mod playout;
