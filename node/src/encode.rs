@@ -68,7 +68,7 @@ impl Control {
     }
 
     /// Whether a keyframe was asked for since the last one.
-    fn take_keyframe(&self) -> bool {
+    pub(crate) fn take_keyframe(&self) -> bool {
         self.keyframe.swap(false, Ordering::Relaxed)
     }
 }

@@ -1,4 +1,5 @@
-//! Pictures in the size that was asked for: scaled, aspect kept, black bars around.
+//! Pictures in the size that was asked for: scaled, aspect kept, black bars around; or
+//! [shrunk](Shrink) to any size.
 
 use bytes::Bytes;
 use fast_image_resize::images::{Image, ImageRef};
@@ -98,6 +99,38 @@ impl Fit {
             Ok(from) if self.resizer.resize(&from, &mut to, &options).is_ok() => to.into_vec(),
             _ => vec![128; width as usize * height as usize],
         }
+    }
+}
+
+/// Scales pictures whole, into room that is used again.
+#[derive(Debug, Default)]
+pub struct Shrink {
+    resizer: Resizer,
+    data: Vec<u8>,
+}
+
+impl Shrink {
+    /// An I420 picture of even size in another even size; grey where it cannot be read.
+    pub fn shrink(&mut self, data: &[u8], from: (u32, u32), to: (u32, u32)) -> &[u8] {
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        self.data.resize(Frame::size(to.0, to.1), 128);
+        let (mut read, mut rest) = (data, self.data.as_mut_slice());
+        for part in [1, 2, 2] {
+            let (w, h, width, height) = (from.0 / part, from.1 / part, to.0 / part, to.1 / part);
+            let (plane, further) = read.split_at((w as usize * h as usize).min(read.len()));
+            let (room, left) =
+                rest.split_at_mut((width as usize * height as usize).min(rest.len()));
+            (read, rest) = (further, left);
+            let from = ImageRef::new(w, h, plane, PixelType::U8);
+            let to = Image::from_slice_u8(width, height, room, PixelType::U8);
+            let (Ok(from), Ok(mut to)) = (from, to) else {
+                continue;
+            };
+            if self.resizer.resize(&from, &mut to, &options).is_err() {
+                to.buffer_mut().fill(128);
+            }
+        }
+        &self.data
     }
 }
 

@@ -143,7 +143,7 @@ const NODE: &House = &[
             "devices::seat",
         ],
     ),
-    ("encode", &["clock", "worker", "capture"]),
+    ("encode", &["clock", "worker", "capture", "fit"]),
     (
         "play",
         &["clock", "worker", "encode", "devices", "devices::choice"],

@@ -121,3 +121,153 @@ fn library() -> Result<Library, Fault> {
     )
     .map_err(|error| Fault::new(Code::Internal).with(format!("H.264 decoder: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use suora_protocol::media::receiver::{self, Receiver};
+    use suora_protocol::media::sender::{self, Sender};
+    use suora_protocol::media::{EncodedFrame, rtcp};
+    use suora_protocol::time::Timestamp;
+
+    use super::*;
+    use crate::capture::{Picture as Captured, pattern};
+    use crate::clock::Clock;
+    use crate::encode::{Control, h264::Encoder};
+
+    /// An encoder of the pattern, and its decoder's view of each picture.
+    struct Camera {
+        control: Control,
+        encoder: Encoder,
+        decoder: Decoder,
+        seen: BTreeMap<Timestamp, Frame>,
+    }
+
+    impl Camera {
+        fn new(target: u32) -> Self {
+            Self {
+                control: Control::new(target),
+                encoder: Encoder::new(25),
+                decoder: Decoder::new().unwrap(),
+                seen: BTreeMap::new(),
+            }
+        }
+
+        fn take(&mut self, n: u64, captured: Timestamp) -> Option<EncodedFrame> {
+            let picture = Captured {
+                captured,
+                width: 640,
+                height: 360,
+                data: pattern::Pattern::new(640, 360, 25).draw(n),
+            };
+            let frame = self.encoder.encode(&picture, &self.control)?;
+            let decoded = self.decoder.decode(&frame.data, frame.keyframe);
+            let decoded = decoded.unwrap().unwrap().frame();
+            self.seen.insert(captured, decoded);
+            Some(frame)
+        }
+    }
+
+    // covers: SUORA-MED-030
+    #[test]
+    fn behind_losses_and_new_sizes_each_picture_is_the_one_the_sender_sees_or_none() {
+        let start = Clock::start().now();
+        let mut camera = Camera::new(400_000);
+        let (mut sender, mut receiver) = (Sender::new(0, [1, 2]), Receiver::new(1, 0, 3));
+        sender.handle_input(start, sender::Input::Open).unwrap();
+        receiver
+            .handle_input(start, receiver::Input::Accepted)
+            .unwrap();
+        let mut screen = Decoder::new().unwrap();
+        let (mut shown, mut asked, mut widths) = (0, 0, Vec::new());
+        for n in 0..150 {
+            let now = start.after(Duration::from_millis(40) * n);
+            if n == 75 {
+                camera.control.set_target(120_000);
+            }
+            let frame = camera.take(u64::from(n), now.utc);
+            for input in frame
+                .map(sender::Input::Frame)
+                .into_iter()
+                .chain([sender::Input::Beat(1 << 20)])
+            {
+                sender.handle_input(now, input).unwrap();
+            }
+            // two streams of eleven never arrive
+            let lost = n % 11 == 5 || n % 11 == 6;
+            loop {
+                let input = match &sender.poll_output() {
+                    sender::Output::Write(stream, bytes) => {
+                        let acked = sender::Input::Acked(*stream);
+                        sender.handle_input(now, acked).unwrap();
+                        let data = receiver::Input::StreamData(*stream, bytes);
+                        receiver.handle_input(now, data).unwrap();
+                        continue;
+                    }
+                    sender::Output::Finish(stream) if lost => receiver::Input::StreamReset(*stream),
+                    sender::Output::Finish(stream) => receiver::Input::StreamEnd(*stream),
+                    sender::Output::Keyframe => {
+                        camera.control.keyframe();
+                        continue;
+                    }
+                    sender::Output::Wait(..) => break,
+                    _ => continue,
+                };
+                receiver.handle_input(now, input).unwrap();
+            }
+            receiver.handle_input(now, receiver::Input::Tick).unwrap();
+            loop {
+                match receiver.poll_output() {
+                    receiver::Output::Frame(frame) => {
+                        let picture = screen.decode(&frame.data, frame.keyframe);
+                        let picture = picture.unwrap().unwrap().frame();
+                        assert_eq!(Some(&picture), camera.seen.get(&frame.captured));
+                        shown += 1;
+                        if widths.last() != Some(&picture.width) {
+                            widths.push(picture.width);
+                        }
+                    }
+                    receiver::Output::Datagram(bytes) => {
+                        let reports = rtcp::read(&bytes[1..]).unwrap();
+                        if reports
+                            .iter()
+                            .any(|report| matches!(report, rtcp::Report::PictureLoss { .. }))
+                        {
+                            asked += 1;
+                            camera.control.keyframe();
+                        }
+                    }
+                    receiver::Output::Wait(..) => break,
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(widths, [640, 480]);
+        assert!(shown > 60 && asked > 8, "{shown} shown, {asked} asked");
+    }
+
+    /// The control of the test above: where a picture is decoded on another reference than
+    /// its own, the decoder says nothing and the comparison does.
+    #[test]
+    fn a_picture_on_a_wrong_reference_differs() {
+        let (mut one, mut other) = (Camera::new(400_000), Camera::new(250_000));
+        let mut screen = Decoder::new().unwrap();
+        let mut smeared = 0;
+        for n in 0..20 {
+            let at = Timestamp::from_millis(40 * i64::try_from(n).unwrap());
+            let (own, foreign) = (one.take(n, at).unwrap(), other.take(n, at).unwrap());
+            let frame = if n < 10 { own } else { foreign };
+            let decoded = screen.decode(&frame.data, frame.keyframe);
+            let decoded = decoded.unwrap().unwrap().frame();
+            let right = if n < 10 {
+                &one.seen[&at]
+            } else {
+                &other.seen[&at]
+            };
+            smeared += usize::from(decoded != *right);
+        }
+        assert_eq!(smeared, 10);
+    }
+}

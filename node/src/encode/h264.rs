@@ -1,104 +1,54 @@
-//! The H.264 encoder: constrained baseline, one slice a picture, no periodic keyframes.
-//! The library holds its target by coarser pictures, never by leaving one out; where even
-//! the coarsest are too many bits, a picture is left out here.
+//! The H.264 encoder of a track. Size, rate and bits of its pictures follow the target
+//! while it runs: the [ladder](suora_protocol::media::ladder) chooses size and rate,
+//! pictures over the rate are left out evenly by their capture times, the others are
+//! scaled and go to a [codec](codec) of one size. A new size begins with a keyframe.
+
+pub mod codec;
+pub mod quantiser;
 
 use std::time::Duration;
 
-use openh264::encoder::{
-    BitRate, Complexity, Encoder as Library, EncoderConfig, FrameRate, IntraFramePeriod, Level,
-    Profile, QpRange, RateControlMode, UsageType,
-};
-use openh264::formats::YUVSource;
-use openh264_sys2::{
-    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, ENCODER_OPTION_TRACE_LEVEL,
-    SBitrateInfo, SPATIAL_LAYER_ALL, WELS_LOG_QUIET,
-};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::media::{EncodedFrame, Kind, h264};
+use suora_protocol::media::ladder::{Format, Ladder, Source};
+use suora_protocol::media::{EncodedFrame, Kind};
 use suora_protocol::time::Timestamp;
 
+use self::codec::{Codec, Planes};
 use super::Control;
 use crate::capture::Picture;
-
-/// How far the bits may run ahead of the target, in seconds of it.
-const AHEAD: f64 = 0.5;
+use crate::fit::{Frame, Shrink};
 
 /// An encoder of one track.
+#[derive(Debug)]
 pub struct Encoder {
     fps: u32,
-    running: Option<Running>,
-}
-
-struct Running {
-    codec: Library,
-    size: (u32, u32),
-    target: u32,
-    first: Timestamp,
-    /// Bits over the target, and when it was counted.
-    ahead: (f64, Timestamp),
-}
-
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let size = self.running.as_ref().map(|running| running.size);
-        f.debug_struct("Encoder")
-            .field("fps", &self.fps)
-            .field("size", &size)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A picture as the library reads it.
-struct Planes<'a>(&'a Picture);
-
-impl Planes<'_> {
-    fn plane(&self, index: usize) -> &[u8] {
-        let luma = self.0.width as usize * self.0.height as usize;
-        match index {
-            0 => &self.0.data[..luma],
-            1 => &self.0.data[luma..luma * 5 / 4],
-            _ => &self.0.data[luma * 5 / 4..],
-        }
-    }
-}
-
-impl YUVSource for Planes<'_> {
-    fn dimensions(&self) -> (usize, usize) {
-        (self.0.width as usize, self.0.height as usize)
-    }
-
-    fn strides(&self) -> (usize, usize, usize) {
-        let width = self.0.width as usize;
-        (width, width / 2, width / 2)
-    }
-
-    fn y(&self) -> &[u8] {
-        self.plane(0)
-    }
-
-    fn u(&self) -> &[u8] {
-        self.plane(1)
-    }
-
-    fn v(&self) -> &[u8] {
-        self.plane(2)
-    }
+    ladder: Option<Ladder>,
+    pace: Pace,
+    shrink: Shrink,
+    codec: Option<Codec>,
 }
 
 impl Encoder {
-    /// An encoder for so many pictures a second.
+    /// An encoder for a source of so many pictures a second.
     pub fn new(fps: u32) -> Self {
-        Self { fps, running: None }
+        Self {
+            fps,
+            ladder: None,
+            pace: Pace::default(),
+            shrink: Shrink::default(),
+            codec: None,
+        }
     }
 
-    /// Encodes a picture; `None` where the rate control skipped it, or, with a line in the
-    /// log, where the library refused it. A picture of another size begins anew with a keyframe.
+    /// Encodes a picture; `None` where it was left out, because the rate or the target asks
+    /// for that or, with a line in the log, because the library refused it. Pictures that
+    /// follow in another size begin with a keyframe.
     pub fn encode(&mut self, picture: &Picture, control: &Control) -> Option<EncodedFrame> {
         match self.try_encode(picture, control) {
             Ok(frame) => frame,
             Err(fault) => {
                 tracing::error!(%fault, "cannot encode a picture");
-                self.running = None;
+                self.codec = None;
                 None
             }
         }
@@ -109,144 +59,109 @@ impl Encoder {
         picture: &Picture,
         control: &Control,
     ) -> Result<Option<EncodedFrame>, Fault> {
-        let size = (picture.width, picture.height);
-        if picture.data.len() != size.0 as usize * size.1 as usize * 3 / 2 {
+        let (width, height) = (picture.width, picture.height);
+        if picture.data.len() != Frame::size(width, height) || width % 2 + height % 2 > 0 {
             return Err(Fault::new(Code::Internal).with("a picture of another size than it says"));
         }
-        let target = control.target();
-        let running = match &mut self.running {
-            Some(running) if running.size == size => running,
-            running => running.insert(Running::start(size, self.fps, target, picture.captured)?),
+        let (now, target) = (picture.captured, control.target());
+        let fps = self.fps;
+        let source = Source { width, height, fps };
+        let ladder = match &mut self.ladder {
+            Some(ladder) if ladder.source() == source => ladder,
+            ladder => ladder.insert(Ladder::new(source)),
         };
-        if running.target != target {
-            running.set_target(target);
-        }
-        if control.take_keyframe() {
-            running.codec.force_intra_frame();
-        } else if running.too_far_ahead(picture.captured) {
+        let Format { width, height, fps } = ladder.decide(now, target);
+        let size = (width, height);
+        let codec = self.codec.take().filter(|codec| codec.size() == size);
+        if codec.is_some() && !self.pace.takes(now, fps, self.fps) {
+            self.codec = codec;
             return Ok(None);
         }
-        let at = picture.captured.since(running.first);
-        let stream = running
-            .codec
-            .encode_at(
-                &Planes(picture),
-                openh264::Timestamp::from_millis(u64::try_from(at.as_millis()).unwrap_or(0)),
-            )
-            .map_err(fault)?;
-        let data = stream.to_vec();
-        if data.is_empty() {
+        let mut codec = match codec {
+            Some(codec) => codec,
+            None => {
+                self.pace.restart(now, fps);
+                Codec::new(size, self.fps, now)?
+            }
+        };
+        if codec.is_full(now, target) {
+            // a keyframe that was asked for stays so
+            self.codec = Some(codec);
             return Ok(None);
         }
-        running.ahead.0 += data.len() as f64 * 8.0;
-        Ok(Some(EncodedFrame {
+        let data = if size == (picture.width, picture.height) {
+            &picture.data[..]
+        } else {
+            self.shrink
+                .shrink(&picture.data, (picture.width, picture.height), size)
+        };
+        let planes = Planes {
+            width,
+            height,
+            data,
+        };
+        let keyframe = control.take_keyframe();
+        let unit = codec.encode(planes, now, (target, self.pace.rate(fps)), keyframe)?;
+        self.codec = Some(codec);
+        Ok((!unit.data.is_empty()).then(|| EncodedFrame {
             kind: Kind::Video,
-            captured: picture.captured,
-            keyframe: h264::is_keyframe(&data),
-            data: data.into(),
-            width: u16::try_from(size.0).unwrap_or(0),
-            height: u16::try_from(size.1).unwrap_or(0),
-            duration: Duration::from_secs(1) / self.fps.max(1),
+            captured: now,
+            keyframe: unit.keyframe,
+            data: unit.data.into(),
+            width: u16::try_from(width).unwrap_or(0),
+            height: u16::try_from(height).unwrap_or(0),
+            duration: Duration::from_secs(1) / fps.max(1),
         }))
     }
 }
 
-impl Running {
-    fn start(size: (u32, u32), fps: u32, target: u32, first: Timestamp) -> Result<Self, Fault> {
-        let config = EncoderConfig::new()
-            .profile(Profile::Baseline)
-            .level(level(size, fps))
-            .usage_type(UsageType::CameraVideoRealTime)
-            .complexity(Complexity::Low)
-            .num_threads(1)
-            .max_frame_rate(FrameRate::from_hz(fps as f32))
-            .bitrate(BitRate::from_bps(target))
-            .rate_control_mode(RateControlMode::Bitrate)
-            .skip_frames(false)
-            .qp(QpRange::new(12, 51))
-            // a cut or a flash needs no keyframe: only a lost picture does
-            .scene_change_detect(false)
-            .intra_frame_period(IntraFramePeriod::from_num_frames(0));
-        let codec = Library::with_api_config(openh264::OpenH264API::from_source(), config)
-            .map_err(fault)?;
-        let mut running = Self {
-            codec,
-            size,
-            target,
-            first,
-            ahead: (0.0, first),
-        };
-        // it writes its warnings to the person's terminal
-        let mut quiet = WELS_LOG_QUIET;
-        running.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut quiet);
-        Ok(running)
+/// Leaves pictures out evenly, and knows how many a second there really are.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the next picture is to be taken, and when the last was.
+    next: Timestamp,
+    last: Timestamp,
+    /// Smoothed time between those that were taken, in seconds.
+    interval: f64,
+}
+
+impl Pace {
+    /// From now on `fps` a second; the picture of now was taken.
+    fn restart(&mut self, now: Timestamp, fps: u32) {
+        self.interval = 1.0 / f64::from(fps.max(1));
+        self.last = now;
+        self.next = now + Duration::from_secs_f64(self.interval);
     }
 
-    /// Whether the bits ran so far ahead of the target that a picture has to be left out.
-    fn too_far_ahead(&mut self, now: Timestamp) -> bool {
-        let (ahead, counted) = self.ahead;
-        let paid = now.since(counted).as_secs_f64() * f64::from(self.target);
-        self.ahead = ((ahead - paid).max(0.0), now);
-        self.ahead.0 > AHEAD * f64::from(self.target)
-    }
-
-    /// Sets an option that the library takes as a pointer to a `T`.
-    #[expect(
-        unsafe_code,
-        reason = "door: the library's safe calls cannot set its options"
-    )]
-    fn set_option<T>(&mut self, option: ENCODER_OPTION, value: &mut T) {
-        // SAFETY: each caller passes the type that its option takes; the library reads it
-        // and keeps nothing.
-        let code = unsafe {
-            self.codec
-                .raw_api()
-                .set_option(option, std::ptr::from_mut(value).cast())
-        };
-        if code != 0 {
-            tracing::warn!(option, code, "the encoder does not take an option");
+    /// Whether a picture of a source of `source` a second is among `fps` a second.
+    fn takes(&mut self, now: Timestamp, fps: u32, source: u32) -> bool {
+        let slack = Duration::from_secs_f64(0.5 / f64::from(source.max(1)));
+        if now + slack < self.next {
+            return false;
         }
-    }
-
-    /// Follows the target without a keyframe.
-    fn set_target(&mut self, target: u32) {
-        let mut info = SBitrateInfo {
-            iLayer: SPATIAL_LAYER_ALL,
-            iBitrate: i32::try_from(target).unwrap_or(i32::MAX),
-        };
-        // the maximum never lies under the target
-        let order = if target > self.target {
-            [ENCODER_OPTION_MAX_BITRATE, ENCODER_OPTION_BITRATE]
+        let step = Duration::from_secs_f64(1.0 / f64::from(fps.max(1)));
+        self.next = if self.next + step + slack < now {
+            // a pause is not caught up with
+            now + step
         } else {
-            [ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE]
+            self.next + step
         };
-        for option in order {
-            self.set_option(option, &mut info);
-        }
-        self.target = target;
+        let interval = now.since(self.last).as_secs_f64().min(1.0);
+        self.interval += (interval - self.interval) / 8.0;
+        self.last = now;
+        true
     }
-}
 
-/// The least level that holds this size and rate (H.264, table A-1).
-fn level((width, height): (u32, u32), fps: u32) -> Level {
-    let blocks = width.div_ceil(16) * height.div_ceil(16);
-    match (blocks, blocks * fps) {
-        (..=1_620, ..=40_500) => Level::Level_3_0,
-        (..=3_600, ..=108_000) => Level::Level_3_1,
-        (..=5_120, ..=216_000) => Level::Level_3_2,
-        (..=8_192, ..=245_760) => Level::Level_4_0,
-        (..=8_704, ..=522_240) => Level::Level_4_2,
-        (..=36_864, ..=983_040) => Level::Level_5_1,
-        _ => Level::Level_5_2,
+    /// Pictures a second, at most `fps`.
+    fn rate(&self, fps: u32) -> f64 {
+        (1.0 / self.interval.max(0.001)).min(f64::from(fps))
     }
-}
-
-fn fault(error: openh264::Error) -> Fault {
-    Fault::new(Code::Internal).with(format!("H.264 encoder: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+
+    use suora_protocol::media::h264;
 
     use super::*;
     use crate::capture::pattern;
@@ -317,7 +232,7 @@ mod tests {
         let (mut encoder, control) = (Encoder::new(30), Control::new(900_000));
         run(&mut encoder, &control, 0, 90);
         let mut at = 90;
-        for target in [300_000, 600_000, 200_000] {
+        for target in [300_000, 600_000, 250_000] {
             control.set_target(target);
             run(&mut encoder, &control, at, 60);
             let frames = run(&mut encoder, &control, at + 60, 120);
@@ -333,14 +248,16 @@ mod tests {
         let (mut encoder, control) = (Encoder::new(30), Control::new(100_000));
         let mut decoder = Decoder::new().unwrap();
         let frames = run(&mut encoder, &control, 0, 90);
-        assert!(frames.len() > 30, "{}", frames.len());
+        assert!(frames.len() > 60, "{}", frames.len());
         for frame in frames {
             let number = (frame.captured.as_micros() * 30 + 500_000) / 1_000_000;
             let decoded = decoder
                 .decode(&frame.data, frame.keyframe)
                 .unwrap()
                 .unwrap();
-            let reading = pattern::read(SIZE.0, SIZE.1, &decoded.frame().data);
+            let decoded = decoded.frame();
+            assert_eq!((decoded.width, decoded.height), (480, 270));
+            let reading = pattern::read(decoded.width, decoded.height, &decoded.data);
             assert_eq!(reading.counter, u32::try_from(number).ok());
             assert_eq!(reading.flash, number % 30 == 0);
         }
@@ -359,13 +276,162 @@ mod tests {
         assert_eq!(encoder.encode(&torn, &control), None);
     }
 
+    /// Pictures of a sample clip, 25 a second.
+    fn clip(name: &str, count: u64) -> Vec<Picture> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = path.join("assets/clips").join(name);
+        let clip = crate::capture::file::open(&path, 25, false).unwrap();
+        let mut reader = clip.pictures.unwrap().reader().unwrap();
+        (0..count)
+            .map(|n| {
+                let at = n * 40_000;
+                Picture {
+                    captured: Timestamp::from_micros(i64::try_from(at).unwrap()),
+                    width: SIZE.0,
+                    height: SIZE.1,
+                    data: reader.at(at).unwrap().data.clone().into(),
+                }
+            })
+            .collect()
+    }
+
+    fn encode(pictures: &[Picture], control: &Control) -> Vec<EncodedFrame> {
+        let mut encoder = Encoder::new(25);
+        let pictures = pictures.iter();
+        pictures
+            .filter_map(|picture| encoder.encode(picture, control))
+            .collect()
+    }
+
     #[test]
-    fn the_level_is_the_least_that_holds_the_pictures() {
-        let idc = |size, fps| level(size, fps) as u32;
-        assert_eq!(idc((640, 360), 30), Level::Level_3_0 as u32);
-        assert_eq!(idc((1280, 720), 30), Level::Level_3_1 as u32);
-        assert_eq!(idc((1280, 720), 60), Level::Level_3_2 as u32);
-        assert_eq!(idc((1920, 1080), 30), Level::Level_4_0 as u32);
-        assert_eq!(idc((3840, 2160), 30), Level::Level_5_1 as u32);
+    fn any_second_of_a_clip_has_its_target_and_no_picture_is_far_over_the_mean() {
+        let pictures = clip("citizen.mp4", 120);
+        for target in [300_000, 600_000] {
+            let frames = encode(&pictures, &Control::new(target));
+            assert_eq!(frames.len(), pictures.len());
+            let sizes: Vec<f64> = frames.iter().map(|f| f.data.len() as f64).collect();
+            for second in sizes[20..].windows(25) {
+                let rate = second.iter().sum::<f64>() * 8.0 / f64::from(target);
+                assert!((0.85..1.15).contains(&rate), "{rate} of {target}");
+            }
+            let mean = sizes[1..].iter().sum::<f64>() / (sizes.len() - 1) as f64;
+            let most = sizes[1..].iter().copied().fold(0.0, f64::max);
+            assert!(most < 3.5 * mean, "{most} over {mean}");
+        }
+    }
+
+    // covers: SUORA-MED-031
+    #[test]
+    fn the_first_keyframe_of_a_clip_is_small_and_others_have_half_a_second_at_most() {
+        for name in ["citizen.mp4", "officer.mp4"] {
+            let pictures = clip(name, 50);
+            let first = encode(&pictures[..1], &Control::new(600_000)).remove(0);
+            assert!(first.keyframe && first.data.len() <= 10_000);
+            for target in [60_000, 150_000, 300_000] {
+                let control = Control::new(target);
+                let mut encoder = Encoder::new(25);
+                for (n, picture) in pictures.iter().enumerate() {
+                    if n == 40 {
+                        control.keyframe();
+                    }
+                    let Some(frame) = encoder.encode(picture, &control) else {
+                        continue;
+                    };
+                    let most = (target as usize / 16).max(3_000);
+                    assert!(!frame.keyframe || frame.data.len() <= most);
+                }
+            }
+        }
+    }
+
+    // covers: SUORA-MED-032
+    #[test]
+    fn requests_that_come_together_get_one_keyframe_and_many_do_not_break_the_target() {
+        let pictures = clip("citizen.mp4", 100);
+        let control = Control::new(150_000);
+        let mut encoder = Encoder::new(25);
+        let (mut bytes, mut keyframes) = (0, 0);
+        for (n, picture) in pictures.iter().enumerate() {
+            if n < 75 {
+                control.keyframe();
+                control.keyframe();
+            }
+            if let Some(frame) = encoder.encode(picture, &control) {
+                bytes += frame.data.len();
+                keyframes += usize::from(frame.keyframe);
+            }
+        }
+        // four seconds, and at most one of them ahead
+        assert!(bytes * 8 <= 150_000 * 5, "{bytes}");
+        assert!((4..=20).contains(&keyframes), "{keyframes}");
+        // without requests none follows
+        assert!(!control.take_keyframe());
+    }
+
+    // covers: SUORA-MED-030
+    #[test]
+    fn the_size_follows_the_target_and_each_new_one_begins_with_a_keyframe() {
+        let pictures = clip("citizen.mp4", 100);
+        let control = Control::new(400_000);
+        let (mut encoder, mut decoder) = (Encoder::new(25), Decoder::new().unwrap());
+        let mut sizes: Vec<(u16, u64)> = Vec::new();
+        for (n, picture) in pictures.iter().enumerate() {
+            control.set_target([400_000, 120_000, 60_000, 60_000][n / 25]);
+            let Some(frame) = encoder.encode(picture, &control) else {
+                continue;
+            };
+            match sizes.last_mut() {
+                Some((width, count)) if *width == frame.width => *count += 1,
+                _ => {
+                    assert!(frame.keyframe);
+                    sizes.push((frame.width, 1));
+                }
+            }
+            let decoded = decoder.decode(&frame.data, frame.keyframe);
+            let decoded = decoded.unwrap().unwrap().size();
+            assert_eq!(decoded, (frame.width.into(), frame.height.into()));
+        }
+        let widths: Vec<u16> = sizes.iter().map(|(width, _)| *width).collect();
+        assert_eq!(widths, [640, 480, 320]);
+        // two seconds of 15 pictures, less what keyframes cost
+        assert!((24..=31).contains(&sizes[2].1), "{sizes:?}");
+    }
+
+    #[test]
+    fn pictures_over_the_rate_are_left_out_evenly() {
+        for (source, fps, gaps) in [(30, 15, [2, 2]), (25, 15, [1, 2]), (30, 24, [1, 2])] {
+            let at = |n: i64| Timestamp::from_micros(n * 1_000_000 / source);
+            let mut pace = Pace::default();
+            pace.restart(at(0), fps);
+            let taken: Vec<i64> = (1..source * 4)
+                .filter(|n| pace.takes(at(*n), fps, u32::try_from(source).unwrap()))
+                .collect();
+            let count = i64::from(fps) * 4 - 1;
+            assert!((taken.len() as i64 - count).abs() <= 1, "{}", taken.len());
+            for two in taken.windows(2) {
+                assert!(gaps.contains(&(two[1] - two[0])), "{two:?}");
+            }
+            assert!((pace.rate(60) - f64::from(fps)).abs() < f64::from(fps) / 4.0);
+        }
+    }
+
+    #[test]
+    fn a_large_picture_can_be_read_at_1500_kbit() {
+        let size = (1_280, 720);
+        let pattern = pattern::Pattern::new(size.0, size.1, 30);
+        let control = Control::new(1_500_000);
+        let (mut encoder, mut decoder) = (Encoder::new(30), Decoder::new().unwrap());
+        let mut bytes = 0;
+        for n in 0..60 {
+            let picture = picture(n, size, pattern.draw(n));
+            let frame = encoder.encode(&picture, &control).unwrap();
+            bytes += frame.data.len();
+            let decoded = decoder.decode(&frame.data, frame.keyframe);
+            let decoded = decoded.unwrap().unwrap().frame();
+            assert_eq!((decoded.width, decoded.height), size);
+            let reading = pattern::read(size.0, size.1, &decoded.data);
+            assert_eq!(reading.counter, u32::try_from(n).ok());
+        }
+        assert!(bytes * 8 <= 1_500_000 * 2 * 115 / 100, "{bytes}");
     }
 }
