@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use self::delay::Delay;
 pub use self::ledger::Ledger;
-use super::opus;
+use super::opus::{has_fec, is_pause, samples};
 use super::receiver::AudioPacket;
 use crate::time::{Now, Timestamp};
 
@@ -142,7 +142,7 @@ impl Jitter {
         let (at, captured) = (now.utc.as_micros(), packet.captured.as_micros());
         self.delay.arrived(at, captured);
         let first_after_gap = !self.was_seen(sequence.saturating_sub(1));
-        if first_after_gap && self.next.is_some() && opus::has_fec(&packet.data) {
+        if first_after_gap && self.next.is_some() && has_fec(&packet.data) {
             // the one before can be played from now on as well
             self.delay.count(at, captured.saturating_sub(STEP));
         }
@@ -296,7 +296,7 @@ impl Jitter {
         self.next = Some(first);
         let missing = Timestamp::from_micros(self.media);
         self.media = captured;
-        if opus::has_fec(&data) {
+        if has_fec(&data) {
             self.ledger.rebuilt += FRAME;
             Step::Rebuild {
                 captured: missing,
@@ -382,13 +382,12 @@ impl Jitter {
             return Step::Nothing;
         };
         let captured = packet.captured.as_micros();
-        let samples = i64::from(opus::samples(&packet.data).unwrap_or(960));
-        let lasts = samples * 1_000 / 48;
+        let lasts = i64::from(samples(&packet.data).unwrap_or(960)) * 1_000 / 48;
         self.next = Some(sequence.saturating_add(1));
         self.media = captured.saturating_add(lasts);
         self.dry = 0;
         let torn = std::mem::take(&mut self.torn);
-        if opus::is_pause(&packet.data) {
+        if is_pause(&packet.data) {
             self.pause = Some(now);
             self.media = captured;
             return self.quiet(Some(captured));
