@@ -14,6 +14,7 @@ pub mod requirements;
 pub mod rig;
 pub mod soak;
 pub mod speech;
+pub mod traces;
 pub mod vectors;
 pub mod weather;
 pub mod world;

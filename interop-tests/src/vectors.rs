@@ -206,6 +206,10 @@ pub const CONCEPTS: &[Concept] = &[
         verify: media::opus::verify,
     },
     Concept {
+        make: media::playout::make,
+        verify: media::playout::verify,
+    },
+    Concept {
         make: media::reports::control,
         verify: media::reports::verify,
     },

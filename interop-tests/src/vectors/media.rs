@@ -3,6 +3,7 @@
 
 pub mod opus;
 pub mod picture;
+pub mod playout;
 pub mod reports;
 pub mod rtp;
 

@@ -12,6 +12,7 @@ use suora_protocol::time::{Now, Timestamp};
 use super::day;
 use super::end::{Diary, End, Model};
 use super::line::{Loss, Weather};
+use super::voice::Voice;
 use super::wire::{Net, Tenant};
 
 /// What decides how much QUIC lets out.
@@ -175,6 +176,27 @@ impl Scene {
             let mut model = Model::new(begin, 30);
             shape(&mut model);
             let end = End::new(number, begin, most, Box::new(model))?;
+            Ok::<_, Fault>(Person::End(Box::new(end)))
+        };
+        net.pair(&controller.transport(), [end(0)?, end(1)?])?;
+        Ok(Self {
+            net,
+            delay: weather.delay,
+        })
+    }
+
+    /// The same with a real voice, which says this clip again and again.
+    pub fn speaking(
+        weather: &Weather,
+        (controller, seed): Run,
+        most: u32,
+        clip: &[i16],
+    ) -> Result<Self, Fault> {
+        let mut net = Net::new(weather, seed);
+        let begin = net.begin();
+        let end = |number| {
+            let voice = Voice::new(begin, clip.to_vec())?;
+            let end = End::new(number, begin, most, Box::new(voice))?;
             Ok::<_, Fault>(Person::End(Box::new(end)))
         };
         net.pair(&controller.transport(), [end(0)?, end(1)?])?;

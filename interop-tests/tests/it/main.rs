@@ -10,6 +10,7 @@ mod impostor;
 mod judged;
 mod kill;
 mod live;
+mod playout;
 mod requirements;
 mod setup;
 mod vectors;
