@@ -37,6 +37,8 @@ const SKIP: i64 = 400_000;
 const DRY_MAX: u32 = 5;
 /// A pause whose refreshing packets do not come for so long is no pause.
 const PAUSE_MAX: i64 = 1_300_000;
+/// An encoder marks a pause after so much silence.
+const SILENT: i64 = 200_000;
 /// Numbers may go back after such a silence.
 const ANEW: Duration = Duration::from_secs(1);
 /// A capture time that is off by less follows the one before.
@@ -114,6 +116,8 @@ pub struct Jitter {
     newest: Option<(i64, u64)>,
     /// The sender said that it pauses, and when the last packet was taken in microseconds.
     pause: Option<i64>,
+    /// The same of the one packet after a pause: it may only refresh it.
+    refresh: Option<i64>,
     /// Times 20 ms were made up while nothing at all was held.
     dry: u32,
     /// How long nothing has come, after that.
@@ -265,6 +269,10 @@ impl Jitter {
         else {
             return Step::Nothing;
         };
+        let silent = is_pause(&data) && captured.saturating_sub(self.media) <= SILENT;
+        if silent {
+            self.ledger.was_pause(FRAME * std::mem::take(&mut self.dry));
+        }
         // what was made up before anything came was for these
         while self.dry > 0
             && self.next.is_some_and(|next| next < first)
@@ -278,7 +286,10 @@ impl Jitter {
             return self.play(now, left, first);
         }
         if gap > STEP + NEAR {
-            if self.pause.is_some() || self.waited(now, captured) >= self.delay.target() + STEP {
+            if self.pause.is_some()
+                || silent
+                || self.waited(now, captured) >= self.delay.target() + STEP
+            {
                 // a pause, or a jump of the sender's clock
                 return if self.waited(now, captured) >= self.delay.target() - NEAR {
                     self.play(now, left, first)
@@ -304,8 +315,8 @@ impl Jitter {
             }
         } else if self.dry > 0 {
             self.play(now, left, first)
-        } else if self.pause.is_some() {
-            // a mark of the pause, most likely
+        } else if self.pause.is_some() || silent {
+            // a mark of the pause, most likely, or the silence before it
             self.media = self.media.saturating_sub(STEP);
             self.quiet(Some(missing.as_micros()))
         } else {
@@ -333,8 +344,11 @@ impl Jitter {
         if self.next.is_none() {
             return Step::Nothing;
         }
-        match self.pause {
-            Some(since) if now.saturating_sub(since) < PAUSE_MAX => self.quiet(Some(self.media)),
+        match self.pause.or(self.refresh) {
+            Some(since) if now.saturating_sub(since) < PAUSE_MAX => {
+                self.pause = Some(since);
+                self.quiet(Some(self.media))
+            }
             None if self.dry < DRY_MAX => {
                 // it may only be late: no number is passed over
                 self.dry += 1;
@@ -388,11 +402,11 @@ impl Jitter {
         self.dry = 0;
         let torn = std::mem::take(&mut self.torn);
         if is_pause(&packet.data) {
-            self.pause = Some(now);
+            (self.pause, self.refresh) = (Some(now), None);
             self.media = captured;
             return self.quiet(Some(captured));
         }
-        self.pause = None;
+        self.refresh = self.pause.take().map(|_| now);
         self.ledger.played += Duration::from_micros(u64::try_from(lasts).unwrap_or(0));
         let waited = self.waited(now, captured);
         let target = self.delay.target();
