@@ -261,3 +261,141 @@ impl Player {
 fn mix(one: i16, other: i16, share: f32) -> i16 {
     (f32::from(one) * share + f32::from(other) * (1.0 - share)).round() as i16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{file, mp4};
+    use crate::clock::Clock;
+    use crate::encode::opus::Encoder;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// Packets of a real voice with their sequence numbers, as a sender makes them.
+    fn packets(seconds: usize) -> Vec<(u64, i64, Vec<u8>)> {
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clips/officer.mp4");
+        let movie = mp4::read(&file::bytes(clip.as_ref()).unwrap()).unwrap();
+        let samples = movie.sound.unwrap().decode().unwrap();
+        let mut encoder = Encoder::live().unwrap();
+        let frames = samples.chunks_exact(SOUND_FRAME).take(seconds * 50);
+        let spoken = (0..)
+            .zip(frames)
+            .filter_map(|(n, frame)| Some((n, encoder.speak(frame)?)));
+        let spoken: Vec<(u64, Vec<u8>)> = spoken.collect();
+        (0..)
+            .zip(spoken)
+            .map(|(sequence, (n, data))| (n * 20, sequence, data))
+            .collect()
+    }
+
+    /// Plays packets that arrive by `way` ms after their capture (`None`: never); blocks by time in ms.
+    fn play(
+        packets: &[(u64, i64, Vec<u8>)],
+        way: impl Fn(u64) -> Option<u64>,
+    ) -> (Vec<(u64, Block)>, Ledger, Now) {
+        let start = Clock::start().now();
+        let mut player = Player::new().unwrap();
+        let mut arrivals: Vec<_> = packets
+            .iter()
+            .filter_map(|packet| Some((packet.0 + way(packet.0)?, packet)))
+            .collect();
+        arrivals.sort();
+        let mut arrivals = arrivals.into_iter().peekable();
+        let end = packets.last().unwrap().0;
+        let mut blocks = Vec::new();
+        for at in (7..end).step_by(20) {
+            while let Some((at, (captured, sequence, data))) =
+                arrivals.next_if(|(then, _)| *then <= at)
+            {
+                player.push(
+                    start.after(MS(at)),
+                    AudioPacket {
+                        sequence: *sequence,
+                        captured: start.utc + MS(*captured),
+                        data: data.clone().into(),
+                    },
+                );
+            }
+            blocks.push((at, player.pull(start.after(MS(at)))));
+        }
+        (blocks, player.ledger(), start)
+    }
+
+    /// Played − captured in ms of every block that has a capture time.
+    fn delays(blocks: &[(u64, Block)], start: Now) -> Vec<f64> {
+        let delay = |(at, block): &(u64, Block)| {
+            let captured = block.captured?.micros_since(start.utc) as f64 / 1_000.0;
+            Some(*at as f64 - captured)
+        };
+        blocks.iter().filter_map(delay).collect()
+    }
+
+    // covers: SUORA-MED-012, SUORA-MED-041
+    #[test]
+    fn capture_times_follow_a_voice_while_it_is_stretched() {
+        // two seconds of calm, three in which every tenth packet is late, and calm again
+        let way = |at: u64| {
+            Some(if (2_000..5_000).contains(&at) && at.is_multiple_of(200) {
+                110
+            } else {
+                30
+            })
+        };
+        let (blocks, ledger, start) = play(&packets(10), way);
+        assert!(
+            ledger.faster > MS(20) || ledger.slower > MS(20),
+            "{ledger:?}"
+        );
+        assert_eq!(ledger.skipped, Duration::ZERO);
+        let delays = delays(&blocks, start);
+        let changed = delays[delays.len() - 1] - delays[0];
+        let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+        // what was made up while nothing was there was won as well, and pauses are cut or drawn out
+        let won = ms(ledger.slower) - ms(ledger.faster);
+        let other = ms(ledger.concealed) + 60.0;
+        assert!(
+            (won - 60.0..=won + other).contains(&changed),
+            "{changed} {ledger:?}"
+        );
+        // from one block to the next no more than a period of the voice at a time
+        let step = |two: &[f64]| (two[1] - two[0]).abs();
+        let most = delays.windows(2).map(step).fold(0.0, f64::max);
+        assert!(most <= 45.0, "{most}");
+    }
+
+    #[test]
+    fn what_is_missing_is_heard_as_if_it_were_there_and_silence_follows_a_voice_that_is_gone() {
+        let packets = packets(6);
+        let (whole, ..) = play(&packets, |_| Some(30));
+        let (holes, ledger, _) = play(&packets, |at| (!at.is_multiple_of(140)).then_some(30));
+        assert!(ledger.rebuilt > ledger.concealed, "{ledger:?}");
+        let loud = |blocks: &[(u64, Block)]| {
+            let samples = blocks.iter().flat_map(|(_, block)| block.samples.iter());
+            samples
+                .map(|sample| f64::from(*sample).powi(2))
+                .sum::<f64>()
+        };
+        let ratio = loud(&holes) / loud(&whole);
+        assert!((0.8..1.2).contains(&ratio), "{ratio}");
+        let (gone, ..) = play(&packets, |at| (at < 3_000).then_some(30));
+        let end = &gone[gone.len() - 50..];
+        let peak = end.iter().flat_map(|(_, block)| block.samples.iter());
+        let peak = peak.map(|sample| sample.unsigned_abs()).max().unwrap();
+        assert!(peak < 3_000, "{peak}");
+        assert!(end.iter().all(|(_, block)| block.kind == SoundKind::Quiet));
+    }
+
+    #[test]
+    fn a_damaged_packet_is_concealed() {
+        let mut packets = packets(3);
+        for packet in packets.iter_mut().skip(50).step_by(10) {
+            packet.2 = vec![0xff; 40];
+        }
+        let (blocks, ..) = play(&packets, |_| Some(30));
+        assert!(
+            blocks
+                .iter()
+                .all(|(_, block)| block.samples.len() == SOUND_FRAME)
+        );
+    }
+}
