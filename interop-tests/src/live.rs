@@ -212,31 +212,42 @@ pub async fn tables(ask: &Ask, missed: &mut Vec<String>) -> Result<(), Failure> 
         table.lines.iter().for_each(|line| println!("{line}"));
         runs.iter()
             .for_each(|run| println!("  {}", wire(&run.wire)));
-        missed.extend(
-            table
-                .missed
-                .iter()
-                .map(|line| format!("{}: {line}", sky.name)),
-        );
+        let note = match runs.iter().any(|run| busy(&run.wire)) {
+            true => " (the machine was busy)",
+            false => "",
+        };
+        let named = |line: &String| format!("{}: {line}{note}", sky.name);
+        missed.extend(table.missed.iter().map(named));
     }
     Ok(())
 }
 
+/// Of both directions together.
+fn both(tallies: &[Tally; 2], of: fn(&Tally) -> u64) -> u64 {
+    tallies.iter().map(of).sum()
+}
+
+/// The share of packets that a busy machine held up.
+fn held_up(tallies: &[Tally; 2]) -> f64 {
+    both(tallies, |t| t.late) as f64 / both(tallies, |t| t.sent).max(1) as f64
+}
+
+/// Whether the machine was too busy for the wire to be the weather that it says.
+fn busy(tallies: &[Tally; 2]) -> bool {
+    held_up(tallies) > BUSY || both(tallies, |t| t.dropped) > 0
+}
+
 /// What a wire did, in words.
 fn wire(tallies: &[Tally; 2]) -> String {
-    let both = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>();
-    let (packets, lost, dropped) = (both(|t| t.packets), both(|t| t.lost), both(|t| t.dropped));
-    let (sent, late) = (both(|t| t.sent), both(|t| t.late));
-    let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
-    let mut text = format!(
-        "the wire lost {:.1} % of {packets} packets",
-        100.0 * share(lost, packets)
-    );
-    if share(late, sent) > BUSY || dropped > 0 {
+    let packets = both(tallies, |t| t.packets);
+    let lost = both(tallies, |t| t.lost) as f64 / packets.max(1) as f64;
+    let mut text = format!("the wire lost {:.1} % of {packets} packets", 100.0 * lost);
+    if busy(tallies) {
         text += &format!(
-            "; THE MACHINE WAS BUSY: {:.1} % left more than {} ms late, {dropped} were dropped",
-            100.0 * share(late, sent),
-            wire::LATE.as_millis()
+            "; THE MACHINE WAS BUSY: {:.1} % left more than {} ms late, {} were dropped",
+            100.0 * held_up(tallies),
+            wire::LATE.as_millis(),
+            both(tallies, |t| t.dropped)
         );
     }
     text
@@ -255,5 +266,31 @@ fn tell(title: &str, second: u32, of: u32) {
 fn clear() {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_machine_is_told_from_a_wire_that_loses() {
+        let tally = Tally {
+            packets: 1_000,
+            lost: 200,
+            sent: 800,
+            late: 4,
+            ..Tally::default()
+        };
+        assert_eq!(wire(&[tally; 2]), "the wire lost 20.0 % of 2000 packets");
+        for late in [
+            Tally { late: 40, ..tally },
+            Tally {
+                dropped: 1,
+                ..tally
+            },
+        ] {
+            assert!(wire(&[tally, late]).contains("BUSY"), "{late:?}");
+        }
     }
 }
