@@ -4,8 +4,10 @@ pub mod trend;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::{Value, json};
+use suora_node::clock::Clock;
 
 use self::trend::{Series, WARM_UP, beyond, flat, minutes, steady};
 use crate::live::Clips;
@@ -173,6 +175,7 @@ async fn measure(program: &Path, clips: &Clips, seconds: u32) -> Result<Vec<Meas
         unrecorded: true,
         ..Plan::default()
     };
+    let clock = Clock::start();
     let mut rig = Rig::start(program, plan).await?;
     rig.both("accepted").await?;
     let end = |name| Measured {
@@ -188,8 +191,10 @@ async fn measure(program: &Path, clips: &Clips, seconds: u32) -> Result<Vec<Meas
         end("officer"),
         end("citizen"),
     ];
-    for second in 1_u32.. {
-        let at = f64::from(second);
+    // by the clock: a busy node leaves out a second of figures
+    let begin = clock.now().mono;
+    let (mut look, mut told) = (f64::from(EVERY), 0);
+    loop {
         let mut over = false;
         for (peer, measured) in [&mut rig.officer, &mut rig.citizen]
             .into_iter()
@@ -199,6 +204,7 @@ async fn measure(program: &Path, clips: &Clips, seconds: u32) -> Result<Vec<Meas
                 view["view"] == "stats" || view["view"] == "report"
             });
             let view = next.await?;
+            let at = since(begin, clock.now().mono);
             over |= view["view"] == "report";
             if let Some(talk) = &mut measured.talk {
                 talk.take(at, &view);
@@ -209,26 +215,34 @@ async fn measure(program: &Path, clips: &Clips, seconds: u32) -> Result<Vec<Meas
         if over {
             break;
         }
-        if second.is_multiple_of(EVERY) {
+        let at = since(begin, clock.now().mono);
+        if at >= look {
+            look += f64::from(EVERY);
             let processes = [&rig.relay, &rig.officer.process, &rig.citizen.process];
             for (process, measured) in processes.into_iter().zip(&mut all) {
                 measured.memory.push((at, memory(process)?));
             }
         }
-        tell(second, seconds);
+        tell(at as u32, seconds, &mut told);
     }
     rig.reports().await?;
     Ok(all.into())
 }
 
+fn since(begin: Instant, now: Instant) -> f64 {
+    now.saturating_duration_since(begin).as_secs_f64()
+}
+
 /// Shows progress: at a terminal each second, elsewhere each minute.
-fn tell(second: u32, of: u32) {
+fn tell(second: u32, of: u32, told: &mut u32) {
+    let (minute, all) = (second / 60, of / 60);
     if std::io::stderr().is_terminal() {
-        eprint!("\r  {} of {} min ", second / 60, of / 60);
+        eprint!("\r  {minute} of {all} min ");
         let _ = std::io::stderr().flush();
-    } else if second.is_multiple_of(60) {
-        eprintln!("  {} of {} min", second / 60, of / 60);
+    } else if minute > *told {
+        eprintln!("  {minute} of {all} min");
     }
+    *told = minute;
 }
 
 #[cfg(test)]
