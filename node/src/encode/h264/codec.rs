@@ -235,6 +235,7 @@ impl Codec {
             let mut quiet = WELS_LOG_QUIET;
             self.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut quiet);
             self.tell(quantiser);
+            self.told.get_or_insert(quantiser);
             self.library.force_intra_frame();
             data = self
                 .library
