@@ -262,9 +262,10 @@ impl Figures {
             frozen_ms: (totals.frozen - before.frozen).max(0) as f64 / 1_000.0,
             picture_ms: self.latency.take(),
             size: self.size,
-            played_ms: totals.played - before.played,
-            concealed_ms: totals.concealed - before.concealed,
-            rebuilt_ms: totals.rebuilt - before.rebuilt,
+            // what was taken for lost may turn out to have been a pause
+            played_ms: totals.played.saturating_sub(before.played),
+            concealed_ms: totals.concealed.saturating_sub(before.concealed),
+            rebuilt_ms: totals.rebuilt.saturating_sub(before.rebuilt),
             sound_ms: self.heard_ms.take(),
         }
     }
@@ -518,6 +519,19 @@ mod tests {
         let second = figures.second(at(2_510));
         assert_eq!((second.freezes, second.frozen_ms), (1, 500.0));
         assert_eq!(seen(&figures).1, 1_540.0, "the seconds add up to the whole");
+    }
+
+    #[test]
+    fn lost_sound_that_turns_out_to_have_been_a_pause_takes_nothing_from_the_next_second() {
+        let mut figures = Figures::default();
+        let at = Timestamp::from_millis(1_000_000);
+        played(&mut figures, 0, SoundKind::Packet);
+        played(&mut figures, 20, SoundKind::Concealed);
+        let second = figures.second(at);
+        assert_eq!((second.played_ms, second.concealed_ms), (40, 20));
+        figures.ledger.concealed = Duration::ZERO;
+        let second = figures.second(at);
+        assert_eq!((second.played_ms, second.concealed_ms), (0, 0));
     }
 
     #[test]
