@@ -90,10 +90,10 @@ fn names_are_unique_and_every_field_is_described() {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count, "{place} has two cases of one name");
-        assert!(
-            !file.valid.is_empty() && !file.invalid.is_empty(),
-            "{place}"
-        );
+        // any figures have a word, any exchanges an offset
+        let total = ["session/clock", "media/quality"].contains(&place.as_str());
+        assert!(!file.valid.is_empty(), "{place}");
+        assert_eq!(file.invalid.is_empty(), total, "{place}");
         let common = ["name", "comment", "reason", "code"];
         for field in cases
             .iter()

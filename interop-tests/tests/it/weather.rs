@@ -81,7 +81,7 @@ fn a_transfer_by_cubic_leaves_us_our_part_and_we_its() {
 fn a_twentieth_lost_is_hardly_seen_and_a_fifth_does_not_stop_the_picture() {
     let few = minute((Controller::Ours, 1), 1_000_000, 0.05, 1_500_000).unwrap();
     assert!(
-        few.freezes == 0 && few.picture < 190.0 && few.fps > 25.0,
+        few.freezes <= 1 && few.picture < 190.0 && few.fps > 25.0,
         "{few:?}"
     );
     let many = minute((Controller::Ours, 1), 1_000_000, 0.2, 1_500_000).unwrap();

@@ -1,7 +1,7 @@
 //! The H.264 encoder of a track. Size, rate and bits of its pictures follow the target
 //! while it runs: the [ladder](suora_protocol::media::ladder) chooses size and rate,
 //! pictures over the rate are left out evenly by their capture times, the others are
-//! scaled and go to a [codec](codec) of one size. A new size begins with a keyframe.
+//! scaled and go to a [codec] of one size. A new size begins with a keyframe.
 
 pub mod codec;
 pub mod quantiser;

@@ -15,7 +15,7 @@ pub const LATE: Duration = Duration::from_millis(100);
 pub const MISSED: Duration = Duration::from_secs(2);
 /// How long a bad network stays bad after its last sign: longer than the pause between two
 /// heartbeats, so that the word is not taken back before the next answer could confirm it.
-pub const HOLD: Duration = Duration::from_secs(6);
+pub const HOLD: Duration = Duration::from_secs(12);
 /// Of so many last answers ...
 const LAST: usize = 3;
 /// ... so many late ones are a sign. One alone may be a lost packet that was repaired.
