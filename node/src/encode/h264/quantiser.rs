@@ -3,7 +3,7 @@
 //! it bounds no keyframe and learns of a new target over several pictures. Here the bits of
 //! a picture are taken for 2^(level − SLOPE × quantiser) with a level that is learnt from
 //! each picture, apart for keyframes and others; and what was spent over the target
-//! is paid back over [`WINDOW`].
+//! is paid back over 0.6 s.
 
 use suora_protocol::time::Timestamp;
 
