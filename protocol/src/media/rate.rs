@@ -1,8 +1,8 @@
 //! How much may leave (`spec/media.md`, section 9): arrival reports become the encoder's
 //! target and the bytes of each beat. Sound is never held back.
 //!
-//! The rooms: [`delay`] how long packets queue, [`delivered`] what reached the other end,
-//! [`loss`] whose loss it is, [`compete`] our part beside flows that fill every queue.
+//! The rooms: `delay` how long packets queue, `delivered` what reached the other end,
+//! `loss` whose loss it is, `compete` our part beside flows that fill every queue.
 //!
 //! Chosen from its elders: that a queue of one-way delay over a base decides, and a drop of
 //! the rate comes from what was delivered, is SCReAM's (RFC 8298 and its bis draft) and Google
