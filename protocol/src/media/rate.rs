@@ -180,6 +180,11 @@ impl Rate {
         self.loss.copies()
     }
 
+    /// Bits a second of pictures that are to leave, copies counted.
+    fn leaving(&self) -> f64 {
+        f64::from(self.target()) * self.copies() as f64
+    }
+
     /// Bits a second of pictures, copies counted, that came in.
     fn came_most(&self) -> f64 {
         self.delivered.most() * self.copies() as f64
@@ -225,7 +230,7 @@ impl Rate {
         if let Some((_, until @ None)) = &mut self.dark {
             *until = Some(now.mono);
             self.flows = None;
-            self.target = (self.target * KEEP).max(self.bounds.0);
+            self.set(self.target * KEEP);
         }
         let seen = self.without_dark(feedback);
         self.delivered.report(feedback);
@@ -239,11 +244,8 @@ impl Rate {
             Verdict::Less(share) => self.share = share,
             Verdict::Caused(share) => {
                 self.share = 1.0;
-                self.target = (self.target * share).max(self.bounds.0);
-                self.cut = Some(Cut {
-                    at: now.mono,
-                    carried: self.target,
-                });
+                self.set(self.target * share);
+                self.cut_to(now, self.target);
             }
         }
         if !self.delay.report(now, &seen) {
@@ -254,7 +256,7 @@ impl Rate {
             let trip = self.delay.round_trip().unwrap_or_default();
             let queue = self.delay.queue();
             match compete.report(now, self.target, queue, trip, lost && queue > QUEUE_HOLD) {
-                Some(target) => self.target = target.clamp(self.bounds.0, self.bounds.1),
+                Some(target) => self.set(target),
                 None => self.compete = None,
             }
             return;
@@ -341,10 +343,7 @@ impl Rate {
                 carried = carried.min((all - SOUND).max(0.0));
             }
             self.set(KEEP * carried);
-            self.cut = Some(Cut {
-                at: now.mono,
-                carried,
-            });
+            self.cut_to(now, carried);
         }
         if newest > QUEUE_HOLD && self.hold.is_none() {
             self.hold = Some(Hold {
@@ -373,13 +372,19 @@ impl Rate {
         }
     }
 
+    /// The target was taken down; the way was found to carry so much.
+    fn cut_to(&mut self, now: Now, carried: f64) {
+        let at = now.mono;
+        self.cut = Some(Cut { at, carried });
+    }
+
     fn set(&mut self, target: f64) {
         self.target = target.clamp(self.bounds.0, self.bounds.1);
     }
 
     /// Bits a second at which pictures leave.
     fn pace(&self, now: Now) -> f64 {
-        let target = f64::from(self.target()) * self.copies() as f64;
+        let target = self.leaving();
         if self.delay.queue() > QUEUE_LOW && self.compete.is_none() {
             return target * 1.25;
         }
@@ -413,7 +418,7 @@ impl Rate {
         if self.begun {
             let most = (pace * 2.0 * BEAT.as_secs_f64()).max(1_500.0);
             self.bucket = (self.bucket + since.as_secs_f64() * pace).min(most);
-            let mean = f64::from(self.target()) * self.copies() as f64 / 8.0;
+            let mean = self.leaving() / 8.0;
             self.credit = (self.credit + since.as_secs_f64() * mean * 1.1).min(mean * CREDIT);
         }
         self.bucket.min(self.credit).max(0.0) as usize
@@ -426,7 +431,7 @@ impl Rate {
         if self.compete.is_some() {
             time += self.delay.queue();
         }
-        let rate = (f64::from(self.target()) * self.copies() as f64 + SOUND) / 8.0;
+        let rate = (self.leaving() + SOUND) / 8.0;
         if (under_way as f64) < (rate * time.as_secs_f64()).max(4_000.0) {
             self.braked = None;
             return false;
@@ -437,10 +442,7 @@ impl Rate {
             self.braked = Some(now.mono);
             self.flows = None;
             self.set(self.target * KEEP);
-            self.cut = Some(Cut {
-                at: now.mono,
-                carried: self.target,
-            });
+            self.cut_to(now, self.target);
         }
         true
     }
