@@ -2,7 +2,6 @@
 //! clock smoothly: a thread that woke up late is no jitter, a hole is one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use suora_protocol::fault::Fault;
 use suora_protocol::limits::SOUND_FRAME;
@@ -13,7 +12,7 @@ use super::clean::{self, Clean};
 use crate::clock::Clock;
 use crate::devices::choice::Wish;
 use crate::devices::reference::{BLOCK, Reference};
-use crate::devices::resample::Resample;
+use crate::devices::resample::{Resample, lasts};
 use crate::devices::watch::{self, Notice};
 use crate::devices::{Backend, Event, Heard, Kind, Trouble, Why};
 use crate::worker::{Post, Worker};
@@ -75,11 +74,6 @@ struct Ear {
     block: Vec<i16>,
     /// The time of the first sample of `waiting`.
     next: Option<Timestamp>,
-}
-
-/// How long so many samples last.
-fn lasts(samples: usize, rate: u32) -> Duration {
-    Duration::from_secs(1) * u32::try_from(samples).unwrap_or(u32::MAX) / rate
 }
 
 impl Ear {

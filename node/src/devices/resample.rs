@@ -1,7 +1,14 @@
 //! Mono sound from one rate into another, as it comes.
 
+use std::time::Duration;
+
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler};
+
+/// How long so many samples last.
+pub fn lasts(samples: usize, rate: u32) -> Duration {
+    Duration::from_secs(1) * u32::try_from(samples).unwrap_or(u32::MAX) / rate
+}
 
 /// A running resampler; where both rates are the same it passes everything through.
 pub struct Resample {

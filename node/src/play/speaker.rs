@@ -12,7 +12,7 @@ use suora_protocol::fault::Fault;
 use crate::clock::Clock;
 use crate::devices::choice::Wish;
 use crate::devices::reference::{BLOCK, Block, Reference};
-use crate::devices::resample::Resample;
+use crate::devices::resample::{Resample, lasts};
 use crate::devices::watch::{self, Notice};
 use crate::devices::{Backend, Event, Kind, Trouble, Wanted, Why};
 use crate::worker::{Post, Worker};
@@ -134,10 +134,6 @@ struct Mouth {
     made: Vec<f32>,
     /// Played, not yet a whole block.
     block: Vec<f32>,
-}
-
-fn lasts(samples: usize, rate: u32) -> Duration {
-    Duration::from_secs(1) * u32::try_from(samples).unwrap_or(u32::MAX) / rate
 }
 
 impl Mouth {

@@ -79,7 +79,7 @@ pub struct Unit {
 
 /// An encoder of pictures of one size.
 pub struct Codec {
-    library: Library,
+    openh264: Library,
     quantiser: Quantiser,
     /// The quantiser that the library was told last.
     told: Option<u8>,
@@ -114,10 +114,10 @@ impl Codec {
             // a cut or a flash needs no keyframe: only a lost picture does
             .scene_change_detect(false)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0));
-        let library = Library::with_api_config(openh264::OpenH264API::from_source(), config)
+        let openh264 = Library::with_api_config(openh264::OpenH264API::from_source(), config)
             .map_err(fault)?;
         Ok(Self {
-            library,
+            openh264,
             quantiser: Quantiser::new(first),
             told: None,
             size,
@@ -203,7 +203,7 @@ impl Codec {
                 quantiser = quantiser.saturating_add(4).min(51);
             }
             if self.begun {
-                self.library.force_intra_frame();
+                self.openh264.force_intra_frame();
             }
             let unit = self.run(picture, at, quantiser)?;
             self.begun = true;
@@ -226,7 +226,7 @@ impl Codec {
         let time = openh264::Timestamp::from_millis(u64::try_from(at).unwrap_or(0));
         let early = self.told.is_none();
         let mut data = self
-            .library
+            .openh264
             .encode_at(&picture, time)
             .map_err(fault)?
             .to_vec();
@@ -236,9 +236,9 @@ impl Codec {
             self.set_option(ENCODER_OPTION_TRACE_LEVEL, &mut quiet);
             self.tell(quantiser);
             self.told.get_or_insert(quantiser);
-            self.library.force_intra_frame();
+            self.openh264.force_intra_frame();
             data = self
-                .library
+                .openh264
                 .encode_at(&picture, time)
                 .map_err(fault)?
                 .to_vec();
@@ -271,7 +271,7 @@ impl Codec {
     fn get_option<T>(&mut self, option: ENCODER_OPTION, value: &mut T) -> bool {
         // SAFETY: each caller passes the type that its option gives.
         let code = unsafe {
-            self.library
+            self.openh264
                 .raw_api()
                 .get_option(option, std::ptr::from_mut(value).cast())
         };
@@ -287,7 +287,7 @@ impl Codec {
         // SAFETY: each caller passes the type that its option takes; the library reads it
         // and keeps nothing.
         let code = unsafe {
-            self.library
+            self.openh264
                 .raw_api()
                 .set_option(option, std::ptr::from_mut(value).cast())
         };
