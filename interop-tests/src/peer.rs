@@ -19,6 +19,8 @@ use tokio::process::{Child, Command};
 /// What went wrong, with the last lines of the process's log.
 pub type Failure = String;
 
+/// How long a step may take on a busy machine.
+pub const STEP: Duration = Duration::from_secs(40);
 /// How long a process may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(30);
 
@@ -235,6 +237,22 @@ impl Agency {
         command.args(["--control".as_ref(), control.as_os_str()]);
         let process = Process::start(command, &self.file(&format!("{name}.log")))?;
         Peer::connect(name, process, &control, self.report_file(name)).await
+    }
+
+    /// Starts an officer's node, which attends when this returns.
+    pub async fn attend(
+        &self,
+        key: &Path,
+        faults: &[&str],
+        arguments: &[&str],
+    ) -> Result<Peer, Failure> {
+        let mut officer = self
+            .node("officer", "officer", key, faults, arguments)
+            .await?;
+        officer
+            .until("attending", STEP, |view| view["view"] == "attending")
+            .await?;
+        Ok(officer)
     }
 
     /// Runs a node to its end, without a word to it; whether it succeeded, and its report.

@@ -2,17 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::live::wire::Wire;
+pub use crate::peer::STEP;
 use crate::peer::{Agency, DESK, Failure, Peer, Process};
 use crate::weather::line::Weather;
 use serde_json::Value;
 use suora_node::command::demo::free_port;
 use suora_node::intent::Intent;
-
-/// How long a step may take on a busy machine.
-pub const STEP: Duration = Duration::from_secs(40);
 
 /// Two nodes and their relay.
 #[derive(Debug)]
@@ -75,12 +72,7 @@ impl Rig {
         if let Some([listen, announce]) = &place {
             arguments.extend(["--listen", listen, "--announce", announce]);
         }
-        let mut officer = agency
-            .node("officer", "officer", &key, plan.officer_faults, &arguments)
-            .await?;
-        officer
-            .until("attending", STEP, |view| view["view"] == "attending")
-            .await?;
+        let officer = agency.attend(&key, plan.officer_faults, &arguments).await?;
         let (key, _) = agency.key("citizen")?;
         let mut arguments = common.to_vec();
         arguments.extend(plan.citizen);

@@ -185,14 +185,7 @@ async fn a_consultation_whose_recording_is_not_whole_has_failed() {
     let (key, credential) = agency.officer("officer", &[DESK]).await.unwrap();
     let credential = credential.to_string_lossy().into_owned();
     let arguments = ["--credential", credential.as_str(), "--auto-accept"];
-    let mut officer = agency
-        .node("officer", "officer", &key, &[], &arguments)
-        .await
-        .unwrap();
-    officer
-        .until("attending", STEP, |view| view["view"] == "attending")
-        .await
-        .unwrap();
+    let mut officer = agency.attend(&key, &[], &arguments).await.unwrap();
     // a disk without room
     let record = agency.file("record");
     std::fs::create_dir(&record).unwrap();

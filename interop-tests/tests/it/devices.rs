@@ -82,14 +82,7 @@ async fn a_consultation_goes_on_while_devices_come_and_go() {
         "--camera",
         "desk",
     ];
-    let mut officer = agency
-        .node("officer", "officer", &key, &[], &arguments)
-        .await
-        .unwrap();
-    officer
-        .until("attending", STEP, |view| view["view"] == "attending")
-        .await
-        .unwrap();
+    let mut officer = agency.attend(&key, &[], &arguments).await.unwrap();
     let (key, _) = agency.key("citizen").unwrap();
     let mut citizen = agency
         .node("citizen", "call", &key, &[], &["--mic", "head"])

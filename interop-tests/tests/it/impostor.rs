@@ -82,9 +82,7 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
     let credential = agency.credential("expired", peer, DESK, past)?;
     let credential = credential.to_string_lossy().into_owned();
     let mut officer = agency
-        .node(
-            "officer",
-            "officer",
+        .attend(
             &key,
             &[],
             &[
@@ -95,9 +93,6 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
                 &credential,
             ],
         )
-        .await?;
-    officer
-        .until("attending", STEP, |view| view["view"] == "attending")
         .await?;
     let (key, _) = agency.key("citizen")?;
     let (citizen_succeeded, report) = agency
