@@ -15,6 +15,7 @@ pub mod schema;
 pub mod session;
 pub mod verify;
 pub mod walk;
+pub mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,10 @@ pub const CONCEPTS: &[Concept] = &[
     Concept {
         make: control::officer,
         verify: control::verify_message,
+    },
+    Concept {
+        make: work::make,
+        verify: work::verify,
     },
     Concept {
         make: control::unknown,

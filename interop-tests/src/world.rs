@@ -20,12 +20,14 @@ use suora_node::engine::ports::{Expected, Fetched, Input, LinkEvent, Local, Sess
 use suora_node::engine::{Engine, Role};
 use suora_node::report::Report;
 use suora_node::view::View;
-use suora_protocol::documents::SessionId;
+use suora_protocol::documents::{DeskId, SessionId};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Draw, Key};
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::Framer;
+use suora_protocol::wire::work::Work;
 use suora_relay::hub::change::{Change, Snapshot};
+use suora_relay::hub::crowd::Prefix;
 use suora_relay::hub::{self, Hub, LinkId};
 
 pub use agency::{Agency, DESK, desk};
@@ -36,6 +38,8 @@ pub use tap::{Message, Tap};
 
 /// How long the store needs to make a commit durable.
 const STORE: Duration = Duration::from_millis(2);
+/// How long a node works for its ticket.
+const WORK: Duration = Duration::from_millis(100);
 /// How often an engine hears that time passed.
 const TICK: Duration = Duration::from_millis(250);
 /// How often the hub hears that time passed.
@@ -63,6 +67,7 @@ enum Event {
     HubTick(u64),
     Dial(NodeId),
     Fetched(NodeId, Bytes),
+    Worked(NodeId, Result<Work, Fault>),
     Up(LinkId),
     NodeUp(LinkId),
     ToRelay(LinkId, Bytes),
@@ -86,6 +91,8 @@ enum Event {
 struct Node {
     engine: Option<Engine>,
     role: Role,
+    desk: DeskId,
+    prefix: Prefix,
     seed: [u8; 32],
     skew: i64,
     local: Local,
@@ -132,6 +139,11 @@ pub struct World {
     pub store: Snapshot,
     /// What the hub refused, in order.
     pub refused: Vec<Code>,
+    /// What nodes refused of each other's words and proofs, in order. A first packet that a
+    /// host's socket drops in silence is there as `handshake-failed`, what its guest sees.
+    pub refusals: Vec<(NodeId, Code)>,
+    /// Puzzles that nodes solved.
+    pub works: u32,
     setup: Setup,
     now: Now,
     network: Network<Event>,
@@ -169,6 +181,8 @@ impl World {
             agency,
             store: Snapshot::default(),
             refused: Vec::new(),
+            refusals: Vec::new(),
+            works: 0,
             now,
             network: Network::new(draw.bytes(), setup.delay, setup.jitter),
             draw,
@@ -251,6 +265,7 @@ impl World {
                 let fetched = Fetched { bytes, root };
                 self.tell(id, Input::Descriptor(Ok(fetched)));
             }
+            Event::Worked(id, work) => self.tell(id, Input::Worked(work)),
             Event::Up(link) => {
                 let Some((id, _)) = self.links.get(&link) else {
                     return;
@@ -258,10 +273,12 @@ impl World {
                 let node = &self.nodes[id.0];
                 if let Some((key, officer)) = &node.account {
                     let (peer, officer) = (key.peer_id(), *officer);
+                    let prefix = node.prefix;
                     self.hear(hub::Input::Up {
                         link,
                         peer,
                         officer,
+                        prefix,
                     });
                 }
             }

@@ -101,6 +101,10 @@ code-bad-media-file = This video or sound file cannot be used.
     .next = Use Y4M or MP4 (H.264) for video, WAV or Ogg Opus for sound.
 code-wrong-clock = The clock of this device is wrong.
     .next = Set date and time, then try again.
+code-crowded = Too many people wait at this desk from your network.
+    .next = Try again in a few minutes, or from another network.
+code-bad-work = The small task that keeps the queue free of machines was not solved.
+    .next = Update this program and try again. If it happens again, tell the agency's support.
 
 # Our own proof was refused: by the relay, or by the other end.
 own-malformed = Your credential was refused: it cannot be read.

@@ -101,6 +101,10 @@ code-bad-media-file = Tätä video- tai äänitiedostoa ei voi käyttää.
     .next = Käytä videoon Y4M- tai MP4-muotoa (H.264) ja ääneen WAV- tai Ogg Opus -muotoa.
 code-wrong-clock = Laitteen kello on väärässä.
     .next = Aseta päivämäärä ja kellonaika ja yritä sitten uudelleen.
+code-crowded = Samasta verkosta odottaa tällä palvelupisteellä jo liian monta ihmistä.
+    .next = Yritä muutaman minuutin kuluttua uudelleen tai toisesta verkosta.
+code-bad-work = Pientä tehtävää, joka pitää koneet poissa jonosta, ei ratkaistu.
+    .next = Päivitä tämä ohjelma ja yritä uudelleen. Jos virhe toistuu, kerro siitä viranomaisen tukeen.
 
 # Our own proof was refused: by the relay, or by the other end.
 own-malformed = Valtuutustasi ei hyväksytty: sitä ei voi lukea.

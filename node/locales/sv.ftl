@@ -101,6 +101,10 @@ code-bad-media-file = Den här video- eller ljudfilen kan inte användas.
     .next = Använd Y4M eller MP4 (H.264) för video, WAV eller Ogg Opus för ljud.
 code-wrong-clock = Enhetens klocka går fel.
     .next = Ställ in datum och tid och försök sedan igen.
+code-crowded = För många personer väntar vid det här servicestället från ditt nätverk.
+    .next = Försök igen om några minuter, eller från ett annat nätverk.
+code-bad-work = Den lilla uppgift som håller maskiner borta från kön löstes inte.
+    .next = Uppdatera programmet och försök igen. Om det upprepas, meddela myndighetens support.
 
 # Our own proof was refused: by the relay, or by the other end.
 own-malformed = Din behörighet godkändes inte: den går inte att läsa.

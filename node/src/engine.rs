@@ -220,6 +220,7 @@ impl Engine {
                 self.tell_media()
             }
             Input::Link(event) => self.link(now, event),
+            Input::Worked(work) => self.worked(now, work),
             Input::Session(id, event) => {
                 if self
                     .session
@@ -282,6 +283,7 @@ impl Engine {
                 }
                 match &mut self.side {
                     Side::Citizen(contact) => {
+                        contact.asked = Some(now.mono);
                         if let Some(message) = contact.citizen.link_up() {
                             self.say_citizen(message);
                         }
@@ -343,6 +345,7 @@ impl Engine {
 
     fn tick(&mut self, now: Now) -> Result<(), Fault> {
         self.heartbeat(now);
+        self.ask_again(now);
         if self.hang_up_at.is_some_and(|at| now.mono >= at) {
             self.hang_up_at = None;
             if let Some(session) = &mut self.session {

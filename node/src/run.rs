@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::wire::guest::Media;
+use suora_protocol::wire::work::{Puzzle, Work};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
@@ -80,6 +81,7 @@ struct Node {
     certified: Instant,
     remote: Option<Remote>,
     fetched: Option<oneshot::Receiver<Result<Fetched, Fault>>>,
+    worked: Option<oneshot::Receiver<Result<Work, Fault>>>,
     consultations: u32,
     reports: u32,
 }
@@ -167,6 +169,7 @@ pub async fn run(
         certified: clock.now().mono,
         remote,
         fetched: None,
+        worked: None,
         consultations: 0,
         reports: 0,
     };
@@ -206,7 +209,8 @@ pub async fn run(
                 node.notice(notice, &mut show);
                 continue;
             }
-            fetched = fetched(&mut node.fetched) => Input::Descriptor(fetched),
+            fetched = awaited(&mut node.fetched) => Input::Descriptor(fetched),
+            worked = awaited(&mut node.worked) => Input::Worked(worked),
             _ = tick.tick() => {
                 node.renew()?;
                 Input::Tick
@@ -224,18 +228,16 @@ pub async fn run(
     Ok(status)
 }
 
-/// Waits for the descriptor; for ever when none is on its way.
-async fn fetched(
-    waiting: &mut Option<oneshot::Receiver<Result<Fetched, Fault>>>,
-) -> Result<Fetched, Fault> {
+/// Waits for what a task beside the loop does; for ever when none is at work.
+async fn awaited<T>(waiting: &mut Option<oneshot::Receiver<Result<T, Fault>>>) -> Result<T, Fault> {
     let Some(receiver) = waiting else {
         return std::future::pending().await;
     };
-    let fetched = receiver
+    let done = receiver
         .await
-        .unwrap_or_else(|_| Err(Fault::new(Code::Internal).with("the fetch ended")));
+        .unwrap_or_else(|_| Err(Fault::new(Code::Internal).with("a task ended")));
     *waiting = None;
-    fetched
+    done
 }
 
 fn make_dir(dir: &Path) -> Result<(), Fault> {
@@ -255,6 +257,7 @@ impl Node {
                         tracing::warn!("the control link does not take messages");
                     }
                 }
+                Output::Work(puzzle) => self.work(puzzle),
                 Output::Expect(expected) => {
                     let (id, answer) = (expected.session, self.endpoint.expect(expected));
                     self.start(id, true, answer);
@@ -339,6 +342,15 @@ impl Node {
             let _ = answer.send(fetch::fetch(&agency).await);
         });
         self.fetched = Some(receiver);
+    }
+
+    /// Solves a puzzle beside the loop.
+    fn work(&mut self, puzzle: Puzzle) {
+        let (answer, receiver) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let _ = answer.send(puzzle.solve());
+        });
+        self.worked = Some(receiver);
     }
 
     fn start(

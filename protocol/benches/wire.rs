@@ -14,6 +14,7 @@ fn message() -> citizen::ToRelay {
         desk: DeskId::new("advice").unwrap_or_else(|fault| unreachable!("{fault}")),
         challenge: Challenge::from_bytes([7; 16]),
         ticket: Some(TicketId::from_bytes([9; 16])),
+        work: None,
     }
 }
 

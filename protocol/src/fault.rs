@@ -153,6 +153,10 @@ codes! {
     BadMediaFile = 0x63, "bad-media-file", Us;
     /// This machine's clock is wrong.
     WrongClock = 0x64, "wrong-clock", Us;
+    /// Too many tickets of this address prefix at this desk.
+    Crowded = 0x78, "crowded", Relay;
+    /// The work was not done as asked for.
+    BadWork = 0x79, "bad-work", Peer;
 }
 
 impl Code {

@@ -100,5 +100,20 @@ pub const OFFICERS_MAX: usize = 1_000;
 pub const LINK_RATE: u32 = 20;
 /// Messages that a link may send at once.
 pub const LINK_BURST: u32 = 60;
+/// Tickets of one address prefix (/24 of IPv4, /56 of IPv6) at one desk, those that ended in
+/// the last slot of time included.
+pub const PREFIX_TICKETS_MAX: usize = 256;
+/// From so many tickets of one prefix at a desk on, its next ones have to be worked for.
+pub const WORK_PREFIX: usize = 32;
+/// From so many people waiting at a desk on, every new ticket has to be worked for.
+pub const WORK_QUEUE: usize = 2_000;
+/// The least work, in zero bits of a hash.
+pub const WORK_BITS: u8 = 16;
+/// The most work that a relay asks for and a node does, in zero bits of a hash.
+pub const WORK_BITS_MAX: u8 = 22;
+/// A slot of time for work; work counts in its slot and in the next.
+pub const WORK_SLOT: Duration = Duration::from_secs(60);
+/// Puzzles that a node solves in a row without getting a ticket.
+pub const WORKS_MAX: u32 = 4;
 /// Longest frame of sound, in samples at 48 kHz.
 pub const SOUND_FRAME: usize = 960;

@@ -11,6 +11,7 @@
 pub mod citizen;
 pub mod guest;
 pub mod officer;
+pub mod work;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
@@ -268,11 +269,13 @@ mod tests {
         "waiting",
         "welcome",
         "withdrawn",
+        "work",
     ];
     const KEYS: &[&str] = &[
         "at",
         "attempt",
         "audio",
+        "bits",
         "challenge",
         "code",
         "credential",
@@ -287,6 +290,7 @@ mod tests {
         "n",
         "participant",
         "position",
+        "slot",
         "status",
         "t1",
         "t2",
@@ -297,6 +301,7 @@ mod tests {
         "waited_ms",
         "waiting",
         "welcome",
+        "work",
     ];
 
     proptest! {

@@ -20,6 +20,7 @@ use suora_relay::Faults;
 use suora_relay::clock::Clock;
 use suora_relay::control::streams::{Envelope, OUTBOX};
 use suora_relay::hub::change::{Change, Row, Snapshot};
+use suora_relay::hub::crowd::{Bounds, Prefix};
 use suora_relay::hub::{Hub, Input, LinkId, Output};
 use suora_relay::metrics::Metrics;
 use suora_relay::serve::{self, Doors};
@@ -69,11 +70,21 @@ fn body(message: &impl serde::Serialize) -> Bytes {
     framed.slice(prefix..)
 }
 
+/// Nobody has to work: what is measured is the queue.
+fn open() -> Bounds {
+    Bounds {
+        prefix: usize::MAX,
+        prefix_free: usize::MAX,
+        queue_free: usize::MAX,
+    }
+}
+
 fn join() -> Bytes {
     body(&citizen::ToRelay::Join {
         desk: desk(),
         challenge: Challenge::from_bytes([5; 16]),
         ticket: None,
+        work: None,
     })
 }
 
@@ -113,7 +124,8 @@ impl Crowd {
         let faults = Faults {
             unchecked_credential: true,
         };
-        let hub = Hub::restore(descriptor(now.utc), rows(people), [1; 32], now, faults);
+        let mut hub = Hub::restore(descriptor(now.utc), rows(people), [1; 32], now, faults);
+        hub.set_bounds(open());
         let mut crowd = Self { hub, now };
         for number in 1..=people {
             crowd.up(number, false);
@@ -132,6 +144,7 @@ impl Crowd {
             link: LinkId(number),
             peer: peer(number),
             officer,
+            prefix: Prefix::NONE,
         });
     }
 
@@ -274,7 +287,9 @@ fn joins_through_the_loop(bencher: Bencher, people: u64) {
                 let store = Sqlite::open(&dir.path().join("relay.db")).await.unwrap();
                 let now = clock.now();
                 let page = descriptor(now.utc);
-                let hub = Hub::restore(page, Snapshot::default(), [1; 32], now, Faults::default());
+                let mut hub =
+                    Hub::restore(page, Snapshot::default(), [1; 32], now, Faults::default());
+                hub.set_bounds(open());
                 let (envelope, envelopes) = mpsc::channel(serve::ENVELOPES);
                 let (_question, questions) = mpsc::channel(1);
                 let (_descriptor, descriptors) = mpsc::channel(1);
@@ -298,6 +313,7 @@ fn joins_through_the_loop(bencher: Bencher, people: u64) {
                         link,
                         peer: peer(number),
                         officer: false,
+                        prefix: Prefix::NONE,
                         outbox,
                     };
                     envelope.send(up).await.unwrap();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits;
 
 /// `relay.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Config {
     /// Most connections of nodes from one address prefix (/24, /56).
     #[serde(default = "default_per_prefix")]
     pub connections_per_prefix: u32,
+    /// Most tickets of one address prefix at one desk.
+    #[serde(default = "default_tickets")]
+    pub tickets_per_prefix: usize,
     /// Most connections of nodes in all.
     #[serde(default = "default_connections")]
     pub connections: u32,
@@ -26,6 +30,10 @@ pub struct Config {
 
 const fn default_per_prefix() -> u32 {
     256
+}
+
+const fn default_tickets() -> usize {
+    limits::PREFIX_TICKETS_MAX
 }
 
 const fn default_connections() -> u32 {
@@ -48,9 +56,10 @@ impl Config {
         if self.control.port() == 0 {
             return Err("control: port 0 would change with each start, but the descriptor lists the port; choose one".into());
         }
-        if self.connections == 0 || self.connections_per_prefix == 0 {
+        if self.connections == 0 || self.connections_per_prefix == 0 || self.tickets_per_prefix == 0
+        {
             return Err(
-                "connections and connections_per_prefix: 0 would let nobody in; at least 1".into(),
+                "connections, connections_per_prefix and tickets_per_prefix: 0 would let nobody in; at least 1".into(),
             );
         }
         if !self.metrics.ip().is_loopback() {
@@ -78,9 +87,13 @@ impl Config {
              # Most connections from one address prefix (/24 of IPv4, /56 of IPv6). An office\n\
              # whose people share one address needs as many as it has people.\n\
              connections_per_prefix = {}\n\n\
+             # Most tickets of one address prefix at one desk. Before that its people's programs\n\
+             # have to solve a small task for theirs.\n\
+             tickets_per_prefix = {}\n\n\
              # Most connections in all.\n\
              connections = {}\n",
             default_per_prefix(),
+            default_tickets(),
             default_connections()
         )
     }

@@ -188,9 +188,9 @@ impl Control {
         }
         self.next += 1;
         let (link, envelopes) = (LinkId(self.next), self.envelopes.clone());
-        let alive = opened.alive;
+        let (alive, prefix) = (opened.alive, opened.prefix);
         self.streams.spawn(async move {
-            streams::serve(link, peer, officer, opened.stream, envelopes).await;
+            streams::serve(link, (peer, officer, prefix), opened.stream, envelopes).await;
             drop(alive);
         });
     }

@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod change;
+pub mod crowd;
 pub mod deadlines;
 pub mod matching;
 pub mod presence;
@@ -28,6 +29,7 @@ use suora_protocol::wire;
 use crate::Faults;
 use admission::Link;
 use change::{Change, Snapshot};
+use crowd::{Bounds, Crowd, Prefix};
 use deadlines::{Deadlines, Due};
 use presence::Officer;
 use queue::Line;
@@ -48,6 +50,8 @@ pub enum Input {
         peer: PeerId,
         /// Whether it speaks as an officer.
         officer: bool,
+        /// Where it comes from.
+        prefix: Prefix,
     },
     /// A message came, without its length.
     Message {
@@ -117,6 +121,7 @@ pub struct Hub {
     /// The ticket that each officer is in consultation with: at most one.
     engaged: BTreeMap<PeerId, TicketId>,
     lines: BTreeMap<DeskId, Line>,
+    crowd: Crowd,
     deadlines: Deadlines,
     /// Desks where somebody became ready or free in this input.
     unmatched: BTreeSet<DeskId>,
@@ -146,10 +151,12 @@ impl Hub {
         now: Now,
         faults: Faults,
     ) -> Self {
+        let mut draw = Draw::from_seed(seed);
         let mut hub = Self {
             descriptor,
             faults,
-            draw: Draw::from_seed(seed),
+            crowd: Crowd::new(&mut draw, now.utc),
+            draw,
             now,
             links: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -183,6 +190,11 @@ impl Hub {
             hub.settle_ticket(id);
         }
         hub
+    }
+
+    /// Other bounds for crowds from now on.
+    pub const fn set_bounds(&mut self, bounds: Bounds) {
+        self.crowd.set_bounds(bounds);
     }
 
     /// The descriptor that stands.
@@ -233,8 +245,9 @@ impl Hub {
                 link,
                 peer,
                 officer,
+                prefix,
             } => {
-                self.up(now, link, peer, officer);
+                self.up(now, link, (peer, officer, prefix));
                 Ok(())
             }
             Input::Message { link, body } => self.message(now, link, &body),

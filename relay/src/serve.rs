@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use suora_protocol::documents::{Descriptor, Verified};
 use suora_protocol::fault::{Code, Fault};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::control::streams::Envelope;
 use crate::hub::change::Change;
+use crate::hub::crowd::Bounds;
 use crate::hub::{Hub, Input, LinkId, Output};
 use crate::metrics::{Metrics, Pulse, Question};
 use crate::store::Store;
@@ -159,6 +161,7 @@ impl<S: Store + 'static> Loop<S> {
                 link,
                 peer,
                 officer,
+                prefix,
                 outbox,
             } => {
                 self.outboxes.insert(link, outbox);
@@ -166,6 +169,7 @@ impl<S: Store + 'static> Loop<S> {
                     link,
                     peer,
                     officer,
+                    prefix,
                 }
             }
             Envelope::Message(link, body) => Input::Message { link, body },
@@ -258,18 +262,23 @@ pub async fn run<S: Store + 'static>(
 
 /// Serves the relay of a data directory until SIGTERM or SIGINT; SIGHUP reads the descriptor again.
 pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
+    raise_descriptors();
     let clock = Clock::start();
     let boot = boot::read(dir, clock.now().utc)?;
     let mut store = Sqlite::open(&dir.join("relay.db")).await?;
     let snapshot = store.load().await?;
     let restored = snapshot.rows.len();
-    let hub = Hub::restore(
+    let mut hub = Hub::restore(
         boot.descriptor.clone(),
         snapshot,
         keys::draw()?,
         clock.now(),
         faults,
     );
+    hub.set_bounds(Bounds {
+        prefix: boot.config.tickets_per_prefix,
+        ..Bounds::default()
+    });
     let metrics = Arc::new(Metrics::default());
 
     let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
@@ -345,6 +354,16 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         tracing::info!("relay stopped; the queue is kept");
     }
     end
+}
+
+/// As many file descriptors as the system grants: a connection by TCP takes one, and a crowd of
+/// connections must not keep the store from its file.
+fn raise_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// One line for whoever started this: from now on everything answers.

@@ -10,6 +10,7 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::MESSAGE_MAX;
 use suora_protocol::quality::{Network, Word};
 use suora_protocol::wire::officer::Status;
+use suora_protocol::wire::work::{Slot, Work};
 use suora_protocol::wire::{self, Framer, citizen, guest, officer};
 
 use super::cast::{Cast, challenge, desk, sign, ticket};
@@ -307,15 +308,34 @@ pub fn citizen() -> Result<Vectors, Fault> {
         desk: desk.clone(),
         challenge,
         ticket: None,
+        work: None,
     };
     let to = CITIZEN_TO_RELAY;
     say(v, to, "join", "asks to be served", &join)?;
     let again = C::Join {
-        desk,
+        desk: desk.clone(),
         challenge,
         ticket: Some(ticket),
+        work: None,
     };
     say(v, to, "join-again", "is back with its ticket", &again)?;
+    let slot = Slot::from_bytes([0x73; 16]);
+    let worked = C::Join {
+        desk: desk.clone(),
+        challenge,
+        ticket: None,
+        work: Some(Work {
+            slot,
+            nonce: 70_000,
+        }),
+    };
+    say(
+        v,
+        to,
+        "join-worked",
+        "asks again, with the work done",
+        &worked,
+    )?;
     say(v, to, "leave", "no longer waits", &C::Leave { ticket })?;
     let refused = C::Refused {
         ticket,
@@ -335,6 +355,12 @@ pub fn citizen() -> Result<Vectors, Fault> {
         position: 3,
     };
     say(v, from, "queued", "three people are ahead", &queued)?;
+    let work = R::Work {
+        desk,
+        slot,
+        bits: 16,
+    };
+    say(v, from, "work", "work is asked for first", &work)?;
     let position = R::Position {
         ticket,
         position: 2,
@@ -389,6 +415,15 @@ pub fn citizen() -> Result<Vectors, Fault> {
         Code::Malformed,
         "a ticket of 15 bytes",
         &short,
+    )?;
+    let flat = raw::with(&good, "work", 7)?;
+    refuse(
+        v,
+        to,
+        "work-without-slot",
+        Code::Malformed,
+        "work that is a number",
+        &flat,
     )?;
     let bad_desk = raw::with(&good, "desk", "Tax!")?;
     refuse(

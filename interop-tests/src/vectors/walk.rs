@@ -217,6 +217,7 @@ pub fn join() -> Result<(&'static str, String), Fault> {
         desk: desk("tax")?,
         challenge: challenge(),
         ticket: Some(ticket()),
+        work: None,
     };
     let framed = wire::encode(&message)?;
     let mut walk = Walk::new(&framed);

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use suora_node::engine::Role;
 use suora_node::engine::ports::{Input, LinkCommand, LinkEvent, Output};
-use suora_protocol::wire::{self, Framer};
+use suora_protocol::wire::{self, Framer, citizen, officer};
 use suora_relay::hub::{self, LinkId};
 
 use super::network::Lane;
 use super::tap::{Kind, Message};
-use super::{Event, NodeId, REDIAL, STORE, World};
+use super::{Event, NodeId, REDIAL, STORE, WORK, World};
 
 impl World {
     pub(super) fn tell(&mut self, id: NodeId, input: Input) {
@@ -28,6 +28,12 @@ impl World {
                 Output::Wait(..) => return,
                 Output::Fetch => self.fetch(id),
                 Output::Link(command) => self.link_command(id, command),
+                Output::Work(puzzle) => {
+                    let worked = puzzle.solve();
+                    self.works += 1;
+                    self.network
+                        .at(self.now.mono + WORK, Event::Worked(id, worked));
+                }
                 Output::Expect(expected) => self.nodes[id.0].expects.push(expected),
                 Output::Dial(dial) => self.dial(id, dial),
                 Output::Forget(session) => {
@@ -62,9 +68,15 @@ impl World {
                 self.dial_relay(id);
             }
             LinkCommand::Citizen(message) => {
+                if let citizen::ToRelay::Refused { code, .. } = &message {
+                    self.refuses(id, *code);
+                }
                 self.say_to_relay(id, Kind::Desk, Message::Desk(message).encode());
             }
             LinkCommand::Officer(message) => {
+                if let officer::ToRelay::Declined { code, .. } = &message {
+                    self.refuses(id, *code);
+                }
                 self.say_to_relay(id, Kind::Attend, Message::Attend(message).encode());
             }
             LinkCommand::Close => self.leave_link(id),

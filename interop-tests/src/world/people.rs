@@ -18,6 +18,7 @@ use suora_protocol::time::Timestamp;
 use suora_protocol::wire::Framer;
 use suora_protocol::wire::guest::Media;
 use suora_relay::hub::Hub;
+use suora_relay::hub::crowd::{Bounds, Prefix};
 
 use super::{Agency, DESK, Event, HUB_TICK, Node, NodeId, TICK, World, desk};
 
@@ -43,6 +44,23 @@ impl World {
     /// A citizen who joins the desk now.
     pub fn citizen(&mut self) -> NodeId {
         self.node(Role::Citizen { join: true }, 0)
+    }
+
+    /// A citizen who joins another desk now.
+    pub fn citizen_at(&mut self, name: &str) -> NodeId {
+        self.node_at(Role::Citizen { join: true }, 0, name)
+    }
+
+    /// The relay's bounds for crowds, until it starts again.
+    pub fn bounds(&mut self, bounds: Bounds) {
+        if let Some(hub) = &mut self.hub {
+            hub.set_bounds(bounds);
+        }
+    }
+
+    /// From now on this node is where another one is, as in an office.
+    pub fn moves_to(&mut self, id: NodeId, other: NodeId) {
+        self.nodes[id.0].prefix = self.nodes[other.0].prefix;
     }
 
     /// An officer of the desk who answers by hand, and serves on.
@@ -82,12 +100,18 @@ impl World {
 
     /// Any node; its clock is `skew` microseconds ahead.
     pub fn node(&mut self, role: Role, skew: i64) -> NodeId {
+        self.node_at(role, skew, DESK)
+    }
+
+    fn node_at(&mut self, role: Role, skew: i64, name: &str) -> NodeId {
         let number = self.nodes.len();
         let id = NodeId(number);
         let port = 40_000 + u16::try_from(number).unwrap_or(0);
         self.nodes.push(Node {
             engine: None,
             role,
+            desk: desk(name),
+            prefix: Prefix::of([10, (number >> 8) as u8, number as u8, 1].into()),
             seed: self.device(number),
             skew,
             local: Local {
@@ -115,7 +139,7 @@ impl World {
         let settings = Settings {
             role: node.role.clone(),
             seed: Seed::from_bytes(node.seed),
-            desk: desk(DESK),
+            desk: node.desk.clone(),
             talk: None,
         };
         let mut engine = Engine::new(settings, seed, now);
@@ -177,6 +201,16 @@ impl World {
     /// Somebody else answers at this node's address from now on, with a certificate of its own.
     pub fn take_address(&mut self, id: NodeId) {
         self.nodes[id.0].local.fingerprint = Hash::of(b"another certificate");
+    }
+
+    /// A node's program starts again, with a new certificate as at each start; at its address
+    /// somebody answers with the one of the former start.
+    pub fn former_certificate(&mut self, id: NodeId) {
+        let former = self.nodes[id.0].local.fingerprint;
+        self.kill(id);
+        self.nodes[id.0].local.fingerprint = Hash::of(b"the certificate of the new start");
+        self.start(id);
+        self.nodes[id.0].local.fingerprint = former;
     }
 
     /// A node's link falls, and it does not dial until it is let go.

@@ -3,7 +3,7 @@
 use suora_node::engine::ports::{Dial, Expected, Input, SessionCommand, SessionEvent};
 use suora_node::report::{Path, Security};
 use suora_protocol::documents::{SessionId, chain};
-use suora_protocol::fault::{Code, Fault};
+use suora_protocol::fault::{Code, Culprit, Fault};
 use suora_protocol::identity::Hash;
 use suora_protocol::wire::Framer;
 
@@ -59,6 +59,7 @@ impl World {
             .iter()
             .position(|expected| expected.dcid == dial.dcid)
         else {
+            self.refusals.push((NodeId(at), Code::HandshakeFailed));
             return;
         };
         let expected = host.expects.remove(expected);
@@ -73,6 +74,9 @@ impl World {
     /// The host's answer reaches the guest: the handshake stands, and hello may go.
     pub(super) fn answered(&mut self, wire: u64, fault: Option<Fault>) {
         if let Some(fault) = fault {
+            if let Some(connection) = self.connections.get(&wire) {
+                self.refusals.push((connection.guest.0, fault.code));
+            }
             self.close_wire(wire, fault);
             return;
         }
@@ -136,8 +140,18 @@ impl World {
             SessionCommand::Open => {
                 self.nodes[id.0].open.insert(session);
             }
-            SessionCommand::Close(fault) => self.close(id, session, fault),
+            SessionCommand::Close(fault) => {
+                self.refuses(id, fault.code);
+                self.close(id, session, fault);
+            }
             _ => {}
+        }
+    }
+
+    /// A node says a code: it is a refusal if it blames the other end or a document.
+    pub(super) fn refuses(&mut self, id: NodeId, code: Code) {
+        if code.is_refusal() || code.culprit() == Culprit::Peer {
+            self.refusals.push((id, code));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whole contacts in the simulated world: real engines and the real hub on virtual time.
 
 mod changed;
+mod crowd;
 mod lost;
 mod refused;
 mod served;

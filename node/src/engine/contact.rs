@@ -1,6 +1,7 @@
 //! The citizen's side of a desk: from the button to the end of the contact.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use suora_protocol::consultation::guest::Guest;
 use suora_protocol::desk::citizen::{Action, Citizen, State};
@@ -10,12 +11,16 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Draw;
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::citizen::FromRelay;
+use suora_protocol::wire::work::{Puzzle, Slot, Work};
 
 use super::ports::{Dial, Output};
 use super::sessions::{Machine, Session, ms};
 use super::{Engine, Side};
 use crate::report::Peer;
 use crate::view::View;
+
+/// After a join that got no ticket and may get one later.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// One contact of a citizen.
 #[derive(Debug)]
@@ -24,6 +29,10 @@ pub struct Contact {
     pub citizen: Citizen,
     /// The person gave the ticket up.
     pub leaving: bool,
+    /// When a ticket was last asked for.
+    pub asked: Option<Instant>,
+    /// The work that was asked for is under way.
+    works: bool,
     matched: Option<Timestamp>,
 }
 
@@ -33,6 +42,8 @@ impl Contact {
         Self {
             citizen: Citizen::new(desk, Challenge::from_bytes(draw.bytes())),
             leaving: false,
+            asked: None,
+            works: false,
             matched: None,
         }
     }
@@ -61,6 +72,7 @@ impl Engine {
                     }
                     self.out.push_back(Output::View(View::Queue { position }));
                 }
+                Action::Work(slot, bits) => self.work(slot, bits)?,
                 Action::Matched => {
                     if let Side::Citizen(contact) = &mut self.side {
                         contact.matched = Some(now.utc - self.rtt / 2);
@@ -73,6 +85,57 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The relay asks for work: one puzzle at a time is solved, beside everything else.
+    fn work(&mut self, slot: Slot, bits: u8) -> Result<(), Fault> {
+        let key = self
+            .key
+            .as_ref()
+            .ok_or_else(|| Fault::new(Code::Internal).with("no key"))?;
+        let puzzle = Puzzle {
+            desk: self.settings.desk.clone(),
+            slot,
+            peer: key.peer_id(),
+            bits,
+        };
+        if let Side::Citizen(contact) = &mut self.side
+            && !std::mem::replace(&mut contact.works, true)
+        {
+            self.out.push_back(Output::Work(puzzle));
+        }
+        Ok(())
+    }
+
+    /// The work is done: ask for a ticket with it.
+    pub(super) fn worked(&mut self, now: Now, work: Result<Work, Fault>) -> Result<(), Fault> {
+        let Side::Citizen(contact) = &mut self.side else {
+            return Ok(());
+        };
+        contact.works = false;
+        contact.asked = Some(now.mono);
+        if let Some(join) = contact.citizen.worked(work?)
+            && self.link_up
+        {
+            self.say_citizen(join);
+        }
+        Ok(())
+    }
+
+    /// A join that got no ticket, because the relay was busy, is said again after a while.
+    pub(super) fn ask_again(&mut self, now: Now) {
+        let Side::Citizen(contact) = &mut self.side else {
+            return;
+        };
+        let due = contact
+            .asked
+            .is_some_and(|asked| now.mono.saturating_duration_since(asked) >= AGAIN);
+        if self.link_up && due && !contact.works {
+            contact.asked = Some(now.mono);
+            if let Some(join) = contact.citizen.again() {
+                self.say_citizen(join);
+            }
+        }
     }
 
     /// An invite came: verify the chain, then dial, or refuse and say why.

@@ -11,6 +11,7 @@ use suora_protocol::fault::Fault;
 use suora_protocol::identity::{AgencyId, Hash, Key};
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::guest::Media;
+use suora_protocol::wire::work::{Puzzle, Work};
 use suora_protocol::wire::{citizen, officer};
 
 use crate::intent::Intent;
@@ -30,6 +31,8 @@ pub enum Input {
     Capture(Media),
     /// The control link says.
     Link(LinkEvent),
+    /// The work that was asked for is done.
+    Worked(Result<Work, Fault>),
     /// A session says.
     Session(SessionId, SessionEvent),
     /// Time passed.
@@ -127,6 +130,8 @@ pub enum Output {
     Fetch,
     /// Of the control link.
     Link(LinkCommand),
+    /// Solve this, which takes a while; one at a time.
+    Work(Puzzle),
     /// Of the endpoint: expect a guest.
     Expect(Expected),
     /// Of the endpoint: dial a host.

@@ -3,7 +3,9 @@
 
 use crate::documents::{Challenge, DeskId, TicketId};
 use crate::fault::{Code, Fault};
+use crate::limits;
 use crate::wire::citizen::{FromRelay, ToRelay};
+use crate::wire::work::{Slot, Work};
 
 /// Where the citizen stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +31,8 @@ pub enum Action {
     Say(ToRelay),
     /// Show the position.
     Position(u32),
+    /// Do this work of so many bits, then call [`Citizen::worked`].
+    Work(Slot, u8),
     /// An officer was found.
     Matched,
     /// Verify this invite, then call [`Citizen::took`] or [`Citizen::refuse`].
@@ -47,6 +51,8 @@ pub struct Citizen {
     ticket: Option<TicketId>,
     attempt: u32,
     state: State,
+    /// Puzzles since there was no ticket.
+    works: u32,
 }
 
 impl Citizen {
@@ -58,6 +64,7 @@ impl Citizen {
             ticket: None,
             attempt: 0,
             state: State::Joining,
+            works: 0,
         }
     }
 
@@ -82,13 +89,28 @@ impl Citizen {
             State::Engaged | State::Invited | State::Over => None,
             _ => {
                 self.state = State::Joining;
-                Some(ToRelay::Join {
-                    desk: self.desk.clone(),
-                    challenge: self.challenge,
-                    ticket: self.ticket,
-                })
+                Some(self.join(None))
             }
         }
+    }
+
+    fn join(&self, work: Option<Work>) -> ToRelay {
+        ToRelay::Join {
+            desk: self.desk.clone(),
+            challenge: self.challenge,
+            ticket: self.ticket,
+            work,
+        }
+    }
+
+    /// The work that the relay asked for is done: ask again with it, if a ticket is still wanted.
+    pub fn worked(&self, work: Work) -> Option<ToRelay> {
+        (self.state == State::Joining).then(|| self.join(Some(work)))
+    }
+
+    /// No answer came to the join, or one that time mends: ask again.
+    pub fn again(&self) -> Option<ToRelay> {
+        (self.state == State::Joining).then(|| self.join(None))
     }
 
     /// A message of the relay. A refusal that time does not mend is the fault.
@@ -98,7 +120,19 @@ impl Citizen {
             FromRelay::Queued { ticket, position } if self.state == State::Joining => {
                 self.ticket = Some(ticket);
                 self.state = State::Queued;
+                self.works = 0;
                 vec![Action::Position(position)]
+            }
+            FromRelay::Work { desk, slot, bits }
+                if self.state == State::Joining && desk == self.desk =>
+            {
+                if self.works >= limits::WORKS_MAX || bits > limits::WORK_BITS_MAX {
+                    self.state = State::Over;
+                    return Err(Fault::new(Code::ProtocolViolation)
+                        .with("the relay asks for more work than a node does"));
+                }
+                self.works += 1;
+                vec![Action::Work(slot, bits)]
             }
             FromRelay::Position { ticket, position }
                 if mine(&ticket) && self.state == State::Queued =>
@@ -256,6 +290,41 @@ mod tests {
         assert!(
             matches!(citizen.link_up(), Some(ToRelay::Join { ticket: Some(old), .. }) if old == ticket)
         );
+    }
+
+    // covers: SUORA-DSK-122
+    #[test]
+    fn work_is_done_for_a_ticket_so_often_and_no_harder() {
+        let desk = DeskId::new("tax").unwrap();
+        let slot = Slot::from_bytes([3; 16]);
+        let asks = |bits| FromRelay::Work {
+            desk: desk.clone(),
+            slot,
+            bits,
+        };
+        let joining = || {
+            let mut citizen = Citizen::new(desk.clone(), Challenge::from_bytes([1; 16]));
+            citizen.link_up();
+            citizen
+        };
+        let mut citizen = joining();
+        let work = Work { slot, nonce: 7 };
+        for _ in 0..limits::WORKS_MAX {
+            let asked = citizen.message(asks(limits::WORK_BITS)).unwrap();
+            assert_eq!(asked, [Action::Work(slot, limits::WORK_BITS)]);
+            let Some(ToRelay::Join { work: shown, .. }) = citizen.worked(work) else {
+                panic!("it does not ask again");
+            };
+            assert_eq!(shown, Some(work));
+        }
+        let again = citizen.message(asks(limits::WORK_BITS)).unwrap_err();
+        assert_eq!(again.code, Code::ProtocolViolation);
+        let harder = joining().message(asks(limits::WORK_BITS_MAX + 1));
+        assert!(harder.is_err());
+        // a ticket begins anew; who has one is not asked
+        let (mut citizen, _) = queued();
+        assert_eq!(citizen.message(asks(limits::WORK_BITS)), Ok(vec![]));
+        assert_eq!(citizen.worked(work), None);
     }
 
     #[test]

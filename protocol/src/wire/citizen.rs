@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::documents::{Challenge, DeskId, TicketId};
 use crate::fault::Code;
+use crate::wire::work::{Slot, Work};
 
 /// The libp2p protocol of a citizen's desk stream.
 pub const PROTOCOL: &str = "/suora/desk/1";
@@ -21,6 +22,9 @@ pub enum ToRelay {
         /// The ticket that I hold.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ticket: Option<TicketId>,
+        /// The work that the relay asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        work: Option<Work>,
     },
     /// I no longer wait.
     Leave {
@@ -63,6 +67,15 @@ pub enum FromRelay {
         ticket: TicketId,
         /// People ahead of you.
         position: u32,
+    },
+    /// Do this work, then ask again.
+    Work {
+        /// The desk that you asked for.
+        desk: DeskId,
+        /// The relay's slot of time.
+        slot: Slot,
+        /// Zero bits of the hash.
+        bits: u8,
     },
     /// Your position changed.
     Position {

@@ -21,6 +21,8 @@ use libp2p::swarm::{
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::wire::{citizen, officer};
 
+use crate::hub::crowd::Prefix;
+
 /// Connections of one key: two transports at once, before and after a change of network.
 pub const PER_PEER: u32 = 4;
 /// Connections whose handshake is under way.
@@ -68,6 +70,8 @@ pub struct Opened {
     pub stream: Stream,
     /// Which of the two protocols.
     pub protocol: StreamProtocol,
+    /// Where the connection comes from.
+    pub prefix: Prefix,
     /// To be kept as long as the stream is served: the connection counts these.
     pub alive: Arc<()>,
     /// The connection has [`DESK_STREAMS`], or had [`STREAMS`]: say so and close.
@@ -78,15 +82,17 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Handler {
     peer: PeerId,
+    prefix: Prefix,
     taken: VecDeque<Opened>,
     alive: Arc<()>,
     streams: u32,
 }
 
 impl Handler {
-    fn new(peer: PeerId) -> Self {
+    fn new(peer: PeerId, prefix: Prefix) -> Self {
         Self {
             peer,
+            prefix,
             taken: VecDeque::new(),
             alive: Arc::new(()),
             streams: 0,
@@ -134,6 +140,7 @@ impl ConnectionHandler for Handler {
                 peer: self.peer,
                 stream,
                 protocol,
+                prefix: self.prefix,
                 alive: self.alive.clone(),
                 is_too_many: live >= DESK_STREAMS || self.streams > STREAMS,
             });
@@ -142,17 +149,13 @@ impl ConnectionHandler for Handler {
 }
 
 /// /24 of IPv4, /56 of IPv6; nothing else has a prefix.
-pub fn prefix(address: &Multiaddr) -> Vec<u8> {
+pub fn prefix(address: &Multiaddr) -> Prefix {
     let ip = address.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(ip.to_canonical()),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     });
-    match ip {
-        Some(IpAddr::V4(ip)) => ip.octets()[..3].to_vec(),
-        Some(IpAddr::V6(ip)) => ip.octets()[..7].to_vec(),
-        None => Vec::new(),
-    }
+    ip.map_or(Prefix::NONE, Prefix::of)
 }
 
 /// Counts by a key; what is counted down to nothing takes no room.
@@ -182,10 +185,10 @@ impl<K: Ord> Counts<K> {
 #[derive(Debug)]
 pub struct Desk {
     incoming: VecDeque<Opened>,
-    half_open: BTreeMap<ConnectionId, Vec<u8>>,
-    half_open_prefixes: Counts<Vec<u8>>,
-    open: BTreeMap<ConnectionId, (PeerId, Vec<u8>)>,
-    prefixes: Counts<Vec<u8>>,
+    half_open: BTreeMap<ConnectionId, Prefix>,
+    half_open_prefixes: Counts<Prefix>,
+    open: BTreeMap<ConnectionId, (PeerId, Prefix)>,
+    prefixes: Counts<Prefix>,
     peers: Counts<PeerId>,
     per_prefix: u32,
     all: u32,
@@ -234,7 +237,7 @@ impl NetworkBehaviour for Desk {
         {
             return Err(denied("too many connections"));
         }
-        self.half_open_prefixes.up(prefix.clone());
+        self.half_open_prefixes.up(prefix);
         self.half_open.insert(id, prefix);
         Ok(())
     }
@@ -255,10 +258,10 @@ impl NetworkBehaviour for Desk {
         if self.peers.of(&peer) >= PER_PEER {
             return Err(denied("too many connections of this key"));
         }
-        self.prefixes.up(prefix.clone());
+        self.prefixes.up(prefix);
         self.peers.up(peer);
         self.open.insert(id, (peer, prefix));
-        Ok(Handler::new(peer))
+        Ok(Handler::new(peer, prefix))
     }
 
     fn handle_established_outbound_connection(
@@ -313,13 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_24_and_56_bits_and_mapped_addresses_are_ipv4() {
-        assert_eq!(prefix(&from("/ip4/192.0.2.77/tcp/1")), [192, 0, 2]);
-        assert_eq!(prefix(&from("/ip6/::ffff:192.0.2.77/tcp/1")), [192, 0, 2]);
+    fn a_prefix_is_that_of_the_first_address_and_names_have_none() {
+        let of = |text: &str| prefix(&from(text));
         assert_eq!(
-            prefix(&from("/ip6/2001:db8:1:2:3::1/udp/1/quic-v1")),
-            [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0]
+            of("/ip4/192.0.2.77/tcp/1"),
+            of("/ip6/::ffff:192.0.2.1/tcp/1")
         );
+        assert_ne!(of("/ip4/192.0.2.77/tcp/1"), of("/ip4/192.0.3.77/tcp/1"));
+        let six = of("/ip6/2001:db8:1:2:3::1/udp/1/quic-v1");
+        assert_eq!(six, of("/ip6/2001:db8:1:2::9/tcp/2"));
+        assert_eq!(of("/dns4/citizen.example/tcp/1"), Prefix::NONE);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::hub::LinkId;
 use crate::hub::admission::refusal;
+use crate::hub::crowd::Prefix;
 
 /// Messages to one node that may wait to be written.
 pub const OUTBOX: usize = 64;
@@ -38,6 +39,8 @@ pub enum Envelope {
         peer: PeerId,
         /// Whether it speaks as an officer.
         officer: bool,
+        /// Where it comes from.
+        prefix: Prefix,
         /// Framed messages to the node. Dropping it closes the stream once they are out.
         outbox: mpsc::Sender<Bytes>,
     },
@@ -59,8 +62,7 @@ pub async fn turn_away(mut stream: impl AsyncWrite + Unpin, last: Bytes) {
 /// Serves one stream until it ends, is closed, or breaks a bound.
 pub async fn serve(
     link: LinkId,
-    peer: PeerId,
-    officer: bool,
+    (peer, officer, prefix): (PeerId, bool, Prefix),
     stream: impl AsyncRead + AsyncWrite,
     envelopes: mpsc::Sender<Envelope>,
 ) {
@@ -70,6 +72,7 @@ pub async fn serve(
         link,
         peer,
         officer,
+        prefix,
         outbox,
     };
     if envelopes.send(up).await.is_err() {

@@ -1,5 +1,5 @@
 //! Who may speak: one stream a node and protocol, how often, with which credential,
-//! and how many tickets.
+//! and how many tickets. Who may take a new place in a queue is in [`super::crowd`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use suora_protocol::limits;
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::{self, citizen, officer};
 
+use super::crowd::Prefix;
 use super::deadlines::Due;
 use super::{Hub, LinkId, Output};
 
@@ -42,6 +43,8 @@ pub struct Link {
     pub peer: PeerId,
     /// Whether it speaks as an officer.
     pub officer: bool,
+    /// Where it comes from.
+    pub prefix: Prefix,
     /// When it last spoke.
     pub heard: Timestamp,
     /// The tickets whose owner is reached here.
@@ -66,7 +69,12 @@ pub fn officer(
 
 impl Hub {
     /// A node opened a stream. An older one of the same key and protocol is closed: the newest wins.
-    pub(super) fn up(&mut self, now: Now, id: LinkId, peer: PeerId, officer: bool) {
+    pub(super) fn up(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        (peer, officer, prefix): (PeerId, bool, Prefix),
+    ) {
         if let Some(old) = self.newest.insert((peer, officer), id) {
             let fault = Fault::new(Code::Busy).with("a newer stream of this key took over");
             self.refuse(old, officer, &fault);
@@ -75,6 +83,7 @@ impl Hub {
         let link = Link {
             peer,
             officer,
+            prefix,
             heard: now.utc,
             tickets: BTreeSet::new(),
             pace: Pace::default(),

@@ -9,9 +9,11 @@ use suora_protocol::identity::PeerId;
 use suora_protocol::limits;
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
+use suora_protocol::wire::work::Work;
 
 use super::admission::{Pace, TICKETS_MAX};
 use super::change::{Change, Row};
+use super::crowd::{Answer, Ask, Prefix};
 use super::deadlines::Due;
 use super::queue::Place;
 use super::{Hub, LinkId};
@@ -58,6 +60,8 @@ pub struct Ticket {
     pub state: State,
     /// The owner's stream.
     pub link: Option<LinkId>,
+    /// Where it was drawn, or its owner first showed since the relay began.
+    pub prefix: Option<Prefix>,
     /// Since when the owner has none.
     pub gone: Option<Timestamp>,
     /// Why it is not offered for a while.
@@ -80,6 +84,7 @@ impl Ticket {
             row,
             state,
             link: None,
+            prefix: None,
             gone: Some(now),
             pause: Pause::None,
             said: None,
@@ -109,8 +114,11 @@ impl Hub {
     ) -> Result<(), Fault> {
         match message {
             ToRelay::Join {
-                desk, challenge, ..
-            } => self.join(now, link, peer, desk, challenge),
+                desk,
+                challenge,
+                work,
+                ..
+            } => self.join(now, link, peer, (desk, challenge, work)),
             ToRelay::Leave { ticket } => self.end_by_guest(now, link, peer, ticket, Code::Left),
             ToRelay::Done { ticket, code } => self.end_by_guest(now, link, peer, ticket, code),
             ToRelay::Refused {
@@ -132,8 +140,7 @@ impl Hub {
         now: Now,
         link: LinkId,
         guest: PeerId,
-        desk: DeskId,
-        challenge: Challenge,
+        (desk, challenge, work): (DeskId, Challenge, Option<Work>),
     ) -> Result<(), Fault> {
         if self.descriptor.desk(&desk).is_none() {
             return Err(Fault::new(Code::UnknownDesk).with(desk.as_str()));
@@ -148,7 +155,13 @@ impl Hub {
                 self.rejoin(now, id, challenge);
                 id
             }
-            None => self.draw_ticket(now, guest, desk, challenge)?,
+            None => {
+                if let Answer::Asked(slot, bits) = self.admit(now, link, guest, &desk, work)? {
+                    self.say(Some(link), &FromRelay::Work { desk, slot, bits });
+                    return Ok(());
+                }
+                self.draw_ticket(now, guest, desk, challenge)
+            }
         };
         self.attach(id, link);
         let position = self.position(id);
@@ -160,21 +173,40 @@ impl Hub {
         Ok(())
     }
 
+    /// Whether this key may have a new ticket of the desk now.
+    fn admit(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        peer: PeerId,
+        desk: &DeskId,
+        work: Option<Work>,
+    ) -> Result<Answer, Fault> {
+        if self.owned.get(&peer).map_or(0, BTreeSet::len) >= TICKETS_MAX {
+            return Err(Fault::new(Code::Busy).with("this key waits at enough desks"));
+        }
+        let waiting = self.lines.get(desk).map_or(0, |line| line.queue.len());
+        let prefix = self
+            .links
+            .get(&link)
+            .map_or(Prefix::NONE, |link| link.prefix);
+        let ask = Ask {
+            desk,
+            peer,
+            prefix,
+            work,
+        };
+        self.crowd.admit(&mut self.draw, now.utc, &ask, waiting)
+    }
+
     fn draw_ticket(
         &mut self,
         now: Now,
         guest: PeerId,
         desk: DeskId,
         challenge: Challenge,
-    ) -> Result<TicketId, Fault> {
-        let line = self.lines.entry(desk.clone()).or_default();
-        if line.queue.len() >= limits::QUEUE_MAX {
-            return Err(Fault::new(Code::QueueFull));
-        }
+    ) -> TicketId {
         let owned = self.owned.entry(guest).or_default();
-        if owned.len() >= TICKETS_MAX {
-            return Err(Fault::new(Code::Busy).with("this key waits at enough desks"));
-        }
         self.order += 1;
         self.counts.joined += 1;
         let row = Row {
@@ -192,7 +224,7 @@ impl Hub {
         self.changes.push(Change::Put(row.clone()));
         self.tickets.insert(id, Ticket::new(row, now.utc));
         self.settle_ticket(id);
-        Ok(id)
+        id
     }
 
     /// The owner asks anew: whatever match there was is over on its side. Same ticket, same place.
@@ -228,6 +260,10 @@ impl Hub {
         }
         if let Some(link) = self.links.get_mut(&link) {
             link.tickets.insert(id);
+            if ticket.prefix.is_none() {
+                ticket.prefix = Some(link.prefix);
+                self.crowd.came(&ticket.row.desk, link.prefix);
+            }
         }
         self.deadlines.clear(Due::Grace(id));
         self.settle_ticket(id);
@@ -373,6 +409,9 @@ impl Hub {
             if owned.is_empty() {
                 self.owned.remove(&ticket.row.guest);
             }
+        }
+        if let Some(prefix) = ticket.prefix {
+            self.crowd.went(&ticket.row.desk, prefix);
         }
         if let Some(link) = ticket.link.and_then(|link| self.links.get_mut(&link)) {
             link.tickets.remove(&id);

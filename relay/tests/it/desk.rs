@@ -7,6 +7,7 @@ use suora_protocol::fault::Code;
 use suora_protocol::limits;
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
 use suora_relay::Faults;
+use suora_relay::hub::crowd::Bounds;
 use suora_relay::hub::{Input, LinkId};
 
 use crate::agency::{Agency, desk, officer_key};
@@ -56,6 +57,7 @@ fn a_key_has_one_ticket_a_desk_and_finds_it_with_or_without_its_number() {
         desk: desk("tax"),
         challenge: Challenge::from_bytes([9; 16]),
         ticket: Some(TicketId::from_bytes([9; 16])),
+        work: None,
     };
     stage.send(link, &join).unwrap();
     let queued = FromRelay::Queued {
@@ -229,6 +231,10 @@ fn a_desk_that_is_not_listed_is_unknown() {
 #[test]
 fn a_queue_holds_ten_thousand() {
     let mut stage = Stage::new();
+    stage.hub.set_bounds(Bounds {
+        queue_free: usize::MAX,
+        ..Bounds::default()
+    });
     for number in 0..limits::QUEUE_MAX {
         let mut peer = [1; 32];
         peer[..8].copy_from_slice(&(number as u64).to_be_bytes());

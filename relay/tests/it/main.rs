@@ -3,6 +3,7 @@
 
 mod agency;
 mod commands;
+mod crowd;
 mod desk;
 mod durable;
 mod model;

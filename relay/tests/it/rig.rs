@@ -427,6 +427,7 @@ pub(crate) fn join(at: &str) -> citizen::ToRelay {
         desk: desk(at),
         challenge: Challenge::from_bytes([5; 16]),
         ticket: None,
+        work: None,
     }
 }
 

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use suora_protocol::documents::{Challenge, TicketId};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::identity::{Hash, Key, PeerId};
 use suora_protocol::time::Now;
 use suora_protocol::wire::{self, Framer, citizen, officer};
 use suora_relay::Faults;
 use suora_relay::hub::change::{Change, Snapshot};
+use suora_relay::hub::crowd::Prefix;
 use suora_relay::hub::{Hub, Input, LinkId, Output};
 
 use crate::agency::{Agency, START, desk};
@@ -51,6 +52,12 @@ pub(crate) fn base() -> Now {
         mono: Instant::now(),
         utc: START,
     }
+}
+
+/// Where a key's owner is: nobody shares a prefix.
+pub(crate) fn prefix(peer: &PeerId) -> Prefix {
+    let [a, b, c, ..] = *Hash::of(peer.as_bytes()).as_bytes();
+    Prefix::of([a, b, c, 1].into())
 }
 
 pub(crate) fn citizen_key(number: u8) -> PeerId {
@@ -127,6 +134,10 @@ impl Stage {
     }
 
     pub(crate) fn up(&mut self, peer: PeerId, officer: bool) -> LinkId {
+        self.up_from(prefix(&peer), peer, officer)
+    }
+
+    pub(crate) fn up_from(&mut self, prefix: Prefix, peer: PeerId, officer: bool) -> LinkId {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         self.roles.insert(link, officer);
@@ -134,6 +145,7 @@ impl Stage {
             link,
             peer,
             officer,
+            prefix,
         };
         self.input(up).unwrap();
         link
@@ -177,6 +189,7 @@ impl Stage {
             desk: desk(at),
             challenge: Challenge::from_bytes([5; 16]),
             ticket: None,
+            work: None,
         };
         self.send(link, &join)
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::agency::{Agency, desk};
 use crate::rig::PATIENCE;
-use crate::stage::citizen_key;
+use crate::stage::{citizen_key, prefix};
 
 /// A store that commits once for each permit, and remembers how much at a time.
 #[derive(Clone)]
@@ -109,6 +109,7 @@ impl Turns {
             link,
             peer,
             officer,
+            prefix: prefix(&peer),
             outbox,
         };
         self.envelopes.send(up).await.unwrap();
@@ -116,6 +117,7 @@ impl Turns {
             desk: desk("tax"),
             challenge: Challenge::from_bytes([5; 16]),
             ticket: None,
+            work: None,
         };
         let body = wire::encode(&join).unwrap().slice(1..);
         self.envelopes

@@ -13,7 +13,7 @@ use suora_relay::hub::{Hub, Input, LinkId, Output};
 
 use super::log::{Event, Heard};
 use crate::agency::{Agency, desk, officer_key};
-use crate::stage::{base, citizen_key};
+use crate::stage::{base, citizen_key, prefix};
 
 const DESKS: [&str; 2] = ["tax", "job"];
 pub(crate) const CITIZENS: u8 = 5;
@@ -298,6 +298,7 @@ impl Day {
             link,
             peer,
             officer,
+            prefix: prefix(&peer),
         });
     }
 
@@ -342,6 +343,7 @@ impl Day {
                     desk: desk(DESKS[at]),
                     challenge: Challenge::from_bytes([who; 16]),
                     ticket: self.citizens[&who].ticket,
+                    work: None,
                 };
                 self.citizen_says(who, join);
             }
