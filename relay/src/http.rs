@@ -1,5 +1,6 @@
 //! DOOR: HTTP. The public listener serves the descriptor and health, the operator's
-//! listener the metrics. Health and metrics are answered by the loop itself.
+//! listener the metrics. Health and metrics are answered by the loop itself. A listener takes
+//! [`CONNECTIONS`] at once, each for one request that has to come and to be read in time.
 #![expect(clippy::disallowed_methods, reason = "door: listening sockets")]
 
 use std::net::SocketAddr;
@@ -11,15 +12,30 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::metrics::{Metrics, Pulse, Question};
 
+/// Most connections of one listener at once; who comes after them waits.
+pub const CONNECTIONS: usize = 256;
+/// How long a request's head may take to come.
+const HEAD: Duration = Duration::from_secs(3);
+/// How long a connection may take in all, its answer included.
+const WHOLE: Duration = Duration::from_secs(15);
+/// Longest head of a request, in bytes.
+const HEAD_MAX: usize = 8_192;
+/// After a connection could not be taken, for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long the loop may take to answer before the relay counts as ill.
 const PULSE: Duration = Duration::from_secs(2);
 
@@ -102,9 +118,34 @@ pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, F
         .map_err(|error| Fault::new(Code::BadConfig).with(format!("{setting} {address}: {error}")))
 }
 
-/// Serves until dropped.
+/// Serves until dropped. Whoever is slow loses the connection, so that nobody waits for long.
 pub async fn serve(listener: TcpListener, router: Router) {
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "HTTP ended");
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                sleep_until(Instant::now() + PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        connections.spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .max_buf_size(HEAD_MAX)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service);
+            // an end that speaks badly or not at all is its own affair
+            let _ = timeout(WHOLE, connection).await;
+            drop(place);
+        });
     }
 }

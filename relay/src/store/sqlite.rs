@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row as _, SqliteConnection};
 use suora_protocol::documents::{Challenge, DeskId, TicketId};
@@ -20,21 +20,77 @@ pub struct Sqlite {
     connection: SqliteConnection,
 }
 
-fn failed(error: impl std::fmt::Display) -> Fault {
-    Fault::new(Code::BadFile).with(format!("the store: {error}"))
+/// SQLite's primary result codes that say what to do.
+const FULL: i32 = 13;
+const IO: i32 = 10;
+const READ_ONLY: i32 = 8;
+const BUSY: i32 = 5;
+const CANNOT_OPEN: i32 = 14;
+const DAMAGED: [i32; 2] = [11, 26];
+
+/// What an operator does about a store that failed.
+fn remedy(error: &sqlx::Error) -> &'static str {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()),
+        sqlx::Error::Migrate(error) => {
+            return match **error {
+                MigrateError::Execute(ref error) | MigrateError::ExecuteMigration(ref error, _) => {
+                    remedy(error)
+                }
+                MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+                    "a newer relay made it: run that one, or restore a copy from before"
+                }
+                _ => {
+                    "its schema is not one of ours: restore a copy, or move it away to begin with an empty queue"
+                }
+            };
+        }
+        _ => None,
+    };
+    match code.map(|code| code & 0xff) {
+        Some(FULL) => "the disk is full: make room, then start again; all that was said is kept",
+        Some(IO) => {
+            "the disk cannot be read or written: mend it, then start again; all that was said is kept"
+        }
+        Some(READ_ONLY) => {
+            "it cannot be written: let the relay's account write the file and its folder"
+        }
+        Some(CANNOT_OPEN) => "it cannot be opened: check the folder, and who may use it",
+        Some(BUSY) => "another program has it open: end that one, then start again",
+        Some(code) if DAMAGED.contains(&code) => {
+            "it is damaged: restore a copy, or move it away to begin with an empty queue"
+        }
+        _ => "see what the database says",
+    }
+}
+
+fn failed(error: impl Into<sqlx::Error>) -> Fault {
+    let error = error.into();
+    Fault::new(Code::BadFile).with(format!("the store: {} ({error})", remedy(&error)))
+}
+
+/// A value that no relay writes.
+fn senseless(what: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::BadFile).with(format!(
+        "the store: it is damaged: restore a copy, or move it away to begin with an empty queue ({what})"
+    ))
 }
 
 fn bytes<const N: usize>(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<[u8; N], Fault> {
     let bytes: Vec<u8> = row.try_get(column).map_err(failed)?;
     bytes
         .try_into()
-        .map_err(|_| failed(format!("{column} is not {N} bytes long")))
+        .map_err(|_| senseless(format!("{column} is not {N} bytes long")))
 }
 
 impl Sqlite {
     /// Opens or creates the file and brings its schema up to date.
-    /// A damaged file, or one of a newer version, is [`Code::BadFile`].
+    /// A damaged file, or one of a newer version, is [`Code::BadFile`], which says what to do.
     pub async fn open(path: &Path) -> Result<Self, Fault> {
+        Self::open_with(path, migrations()).await
+    }
+
+    async fn open_with(path: &Path, migrations: Vec<Migration>) -> Result<Self, Fault> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -45,25 +101,35 @@ impl Sqlite {
         let mut connection = SqliteConnection::connect_with(&options)
             .await
             .map_err(failed)?;
-        let first = Migration::new(
-            1,
-            "tickets".into(),
-            MigrationType::Simple,
-            sqlx::SqlSafeStr::into_sql_str(include_str!(
-                "../../migrations/sqlite/0001_tickets.sql"
-            )),
-            false,
-        );
         let migrator = Migrator {
-            migrations: vec![first].into(),
+            migrations: migrations.into(),
             ..Migrator::DEFAULT
         };
         migrator
             .run_direct(None, &mut connection, false)
             .await
             .map_err(failed)?;
-        Ok(Self { connection })
+        // a page that was overwritten is found now, not when its ticket is served
+        let check: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
+            .fetch_all(&mut connection)
+            .await
+            .map_err(failed)?;
+        match check.as_slice() {
+            [fine] if fine == "ok" => Ok(Self { connection }),
+            wrong => Err(senseless(wrong.join("; "))),
+        }
     }
+}
+
+/// The schemas so far, in order.
+fn migrations() -> Vec<Migration> {
+    vec![Migration::new(
+        1,
+        "tickets".into(),
+        MigrationType::Simple,
+        sqlx::SqlSafeStr::into_sql_str(include_str!("../../migrations/sqlite/0001_tickets.sql")),
+        false,
+    )]
 }
 
 impl Store for Sqlite {
@@ -79,12 +145,12 @@ impl Store for Sqlite {
             let number = |column: &str| row.try_get::<i64, _>(column).map_err(failed);
             snapshot.rows.push(Row {
                 ticket: TicketId::from_bytes(bytes(&row, "ticket")?),
-                desk: DeskId::new(&desk).map_err(failed)?,
+                desk: DeskId::new(&desk).map_err(senseless)?,
                 guest: PeerId::from_bytes(bytes(&row, "guest")?),
                 challenge: Challenge::from_bytes(bytes(&row, "challenge")?),
-                order: u64::try_from(number("place")?).map_err(failed)?,
+                order: u64::try_from(number("place")?).map_err(senseless)?,
                 joined: Timestamp::from_micros(number("joined")?),
-                attempt: u32::try_from(number("attempt")?).map_err(failed)?,
+                attempt: u32::try_from(number("attempt")?).map_err(senseless)?,
                 officer: officer
                     .map(|_| bytes(&row, "officer"))
                     .transpose()?
@@ -168,11 +234,125 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_a_clear_error() {
+    async fn a_file_that_is_none_of_ours_is_a_clear_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("relay.db");
         std::fs::write(&path, [0x55; 5_000]).unwrap();
         let error = Sqlite::open(&path).await.unwrap_err();
         assert_eq!(error.code, Code::BadFile);
+        assert!(error.to_string().contains("restore a copy"), "{error}");
+    }
+
+    /// A file in which some hundred people wait, closed in order.
+    async fn filled(dir: &Path) -> (std::path::PathBuf, Snapshot) {
+        let path = dir.join("relay.db");
+        let changes: Vec<Change> = (1..=200).map(|order| Change::Put(row(order))).collect();
+        let mut reference = Snapshot::default();
+        reference.apply(&changes);
+        let mut store = Sqlite::open(&path).await.unwrap();
+        store.commit(&changes).await.unwrap();
+        store.close().await.unwrap();
+        (path, reference)
+    }
+
+    // covers: SUORA-DSK-123
+    #[tokio::test]
+    async fn overwritten_bytes_are_a_clear_error_or_change_no_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, reference) = filled(dir.path()).await;
+        let whole = std::fs::read(&path).unwrap();
+        let mut draw = suora_protocol::identity::Draw::from_seed([3; 32]);
+        let (mut refused, mut read) = (0, 0);
+        for _ in 0..300 {
+            let mut bytes = whole.clone();
+            let length = bytes.len() as u64;
+            let at = usize::try_from(draw.below(length)).unwrap();
+            let many = usize::try_from(1 + draw.below(600)).unwrap();
+            let end = bytes.len().min(at + many);
+            for byte in &mut bytes[at..end] {
+                *byte = draw.bytes::<1>()[0];
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let loaded = match Sqlite::open(&path).await {
+                Ok(mut store) => store.load().await,
+                Err(fault) => Err(fault),
+            };
+            match loaded {
+                Err(fault) => {
+                    refused += 1;
+                    assert_eq!(fault.code, Code::BadFile);
+                    assert!(fault.to_string().contains("store"), "{fault}");
+                }
+                // bytes within a row: nobody else's place is another
+                Ok(found) => {
+                    read += 1;
+                    let same = found.rows.iter().filter(|row| reference.rows.contains(row));
+                    assert!(same.count() + 12 >= reference.rows.len());
+                }
+            }
+            for left in ["relay.db-wal", "relay.db-shm"] {
+                let _ = std::fs::remove_file(dir.path().join(left));
+            }
+        }
+        assert!(refused > 50 && read > 5, "{refused} refused, {read} read");
+    }
+
+    // covers: SUORA-DSK-123
+    #[tokio::test]
+    async fn an_older_file_is_brought_up_and_a_newer_one_is_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, reference) = filled(dir.path()).await;
+        let later = || {
+            let mut all = migrations();
+            all.push(Migration::new(
+                2,
+                "notes".into(),
+                MigrationType::Simple,
+                sqlx::SqlSafeStr::into_sql_str("CREATE TABLE note (text TEXT NOT NULL) STRICT;"),
+                false,
+            ));
+            all
+        };
+        // the relay of tomorrow opens today's file, and finds everybody
+        let mut store = Sqlite::open_with(&path, later()).await.unwrap();
+        assert_eq!(store.load().await, Ok(reference.clone()));
+        store.close().await.unwrap();
+        let before = std::fs::read(&path).unwrap();
+        // the relay of today does not touch tomorrow's
+        let error = Sqlite::open(&path).await.unwrap_err();
+        assert_eq!(error.code, Code::BadFile);
+        assert!(error.to_string().contains("a newer relay"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let mut store = Sqlite::open_with(&path, later()).await.unwrap();
+        assert_eq!(store.load().await, Ok(reference));
+        // an empty file, left by a relay that was killed in its first moment, is a new one
+        let empty = dir.path().join("empty.db");
+        std::fs::write(&empty, []).unwrap();
+        let mut store = Sqlite::open(&empty).await.unwrap();
+        assert_eq!(store.load().await, Ok(Snapshot::default()));
+    }
+
+    // covers: SUORA-DSK-123
+    #[tokio::test]
+    async fn a_file_of_somebody_else_or_none_that_can_be_written_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("relay.db");
+        std::fs::create_dir(&folder).unwrap();
+        let error = Sqlite::open(&folder).await.unwrap_err();
+        assert_eq!(error.code, Code::BadFile);
+        // another program's database, with a table of that name
+        let path = dir.path().join("other.db");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
+        let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query("CREATE TABLE ticket (seat INTEGER)")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        other.close().await.unwrap();
+        let error = Sqlite::open(&path).await.unwrap_err();
+        assert_eq!(error.code, Code::BadFile);
+        assert!(error.to_string().contains("already exists"), "{error}");
     }
 }
