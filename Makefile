@@ -3,6 +3,9 @@
 # make bench   figures
 # make weather a consultation on each of some bad networks in real time, its recordings judged;
 #              WEATHER="storm --runs 1" chooses (suora-interop weather --help)
+# make flood   a minute of strangers at every listener, while two talk and others wait;
+#              FLOOD="--seconds 300 --strength 3" chooses
+# make evil    what a hostile relay can try, and who refuses it
 # make soak    a consultation of half an hour: memory has to stay, delays must not grow
 #
 # Needs Rust (the release named in Cargo.toml, or later). `make deps` installs the rest on
@@ -12,7 +15,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench weather soak fmt-check clippy doc lean tests house
+.PHONY: help deps build demo test bench weather soak flood evil fmt-check clippy doc lean tests house
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
@@ -114,6 +117,12 @@ bench: build
 # In real time, so half an hour for all; recordings, reports and contact sheets are kept.
 weather: build
 	@$(TARGET)/release/suora-interop weather --keep $(TARGET)/weather $(WEATHER)
+
+flood: build
+	@$(TARGET)/release/suora-interop flood $(FLOOD)
+
+evil: build
+	@$(TARGET)/release/suora-interop evil-relay --all
 
 soak: build
 	@$(TARGET)/release/suora-interop soak --out $(TARGET)/soak.json $(SOAK)

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 /// The names of all faults, for the command line.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "leak-before-accept",
     "drop-tenth",
     "shift-sound",
     "silence-fifth",
     "classical-only",
+    "follow-last",
     "unchecked-credential",
 ];
 
@@ -24,6 +25,7 @@ pub fn parse(names: &[String]) -> Result<(suora_node::Faults, suora_relay::Fault
             "shift-sound" => node.shift_sound = Duration::from_millis(200),
             "silence-fifth" => node.silence_every = Some(5),
             "classical-only" => node.classical_only = true,
+            "follow-last" => node.follow_last = true,
             "unchecked-credential" => relay.unchecked_credential = true,
             other => return Err(format!("no fault {other}; there are {}", NAMES.join(", "))),
         }

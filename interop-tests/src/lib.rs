@@ -3,13 +3,17 @@
 
 pub mod bench;
 pub mod cpu;
+pub mod durable;
+pub mod evil;
 pub mod faults;
 pub mod figures;
 pub mod film;
+pub mod flood;
 pub mod house;
 pub mod live;
 pub mod peer;
 pub mod recording;
+pub mod repeater;
 pub mod requirements;
 pub mod rig;
 pub mod soak;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use suora_interop::{bench, faults, live, peer, requirements, soak, speech, vectors};
+use suora_interop::{
+    bench, durable, evil, faults, flood, live, peer, requirements, soak, speech, vectors,
+};
 use suora_protocol::fault::Fault;
 
 /// Suora's interoperability tools. Not for production: it can break rules on purpose.
@@ -42,6 +44,32 @@ enum Command {
         /// Write what was measured into this file, as JSON.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Let a hostile relay tell its lies to real engines, and print who refused each, and how.
+    EvilRelay {
+        /// Which lies. An unknown name lists them.
+        #[arg(value_name = "MODE", required_unless_present = "all")]
+        modes: Vec<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "modes")]
+        all: bool,
+    },
+    /// Let strangers loose on a relay and nodes, and measure what the honest ones notice.
+    Flood {
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=3_600))]
+        seconds: u32,
+        /// How hard.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
+        strength: u32,
+    },
+    /// Write tickets into a store until killed, and say what stands.
+    #[command(hide = true)]
+    WriteStore {
+        /// Which tickets.
+        seed: u64,
+        /// The store's file.
+        file: PathBuf,
     },
     /// Make or check spec/vectors.
     Vectors {
@@ -123,6 +151,29 @@ fn main() -> ExitCode {
             Ok(skies) => figures(async |program| live::print(&weather.ask(program, skies)).await),
             Err(error) => usage(&error),
         },
+        Command::Flood { seconds, strength } => figures(async |program| {
+            let ask = flood::Ask {
+                program,
+                seconds,
+                strength,
+            };
+            flood::print(&ask).await
+        }),
+        Command::WriteStore { seed, file } => figures(async |_| {
+            let written = durable::write(&file, seed).await;
+            written.map_err(|fault| fault.to_string())
+        }),
+        Command::EvilRelay { modes, all } => {
+            let modes = if all {
+                Ok(evil::MODES.iter().collect())
+            } else {
+                evil::table::named(&modes)
+            };
+            match modes {
+                Ok(modes) => judged(Ok(evil::table::print(&modes))),
+                Err(error) => usage(&error),
+            }
+        }
         Command::Vectors { what } => judged(vectors(&what)),
         Command::Soak { minutes, out } => figures(async |program| {
             let ask = soak::Ask {

@@ -11,6 +11,7 @@ use suora_node::command::demo::free_port;
 use suora_node::intent::Intent;
 use suora_node::remote::client::Client;
 use suora_protocol::documents::{self, Credential, Descriptor, DeskId, Role, Signed, Verified};
+use suora_protocol::fault::Code;
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -23,6 +24,9 @@ pub type Failure = String;
 pub const STEP: Duration = Duration::from_secs(40);
 /// How long a process may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(30);
+
+/// When nothing was shown for this long, all that was shown is read.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// The desk that every agency here has.
 pub const DESK: &str = "advice";
@@ -82,6 +86,13 @@ impl Agency {
     /// The folder of the agency.
     pub fn dir(&self) -> PathBuf {
         self.dir.path().join("agency")
+    }
+
+    /// The relay's peer id.
+    pub fn relay_peer(&self) -> Result<String, Failure> {
+        let key = suora_relay::keys::load(&self.dir().join("relay/relay.key"));
+        let key: Key = key.map_err(|fault| fault.to_string())?;
+        Ok(key.peer_id().to_text())
     }
 
     /// A path beside the agency's folder.
@@ -461,6 +472,21 @@ impl Peer {
             view["view"] == "session" && view["stage"] == stage
         })
         .await
+    }
+
+    /// Takes all views that wait to be read.
+    pub async fn settle(&mut self) -> Result<(), Failure> {
+        let seen = &mut self.seen;
+        let quiet = self.client.until("nothing", QUIET, |view| {
+            seen.push(view.clone());
+            false
+        });
+        match quiet.await {
+            // the time is over, and nothing more has come
+            Err(fault) if fault.code == Code::Timeout => Ok(()),
+            Err(fault) => Err(format!("{}: {fault}", self.name)),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// The call report that the node wrote.

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::live::wire::Wire;
 pub use crate::peer::STEP;
 use crate::peer::{Agency, DESK, Failure, Peer, Process};
+use crate::repeater::Repeater;
 use crate::weather::line::Weather;
 use serde_json::Value;
 use suora_node::command::demo::free_port;
@@ -24,6 +25,8 @@ pub struct Rig {
     pub citizen: Peer,
     /// The wire between them, where there is weather.
     pub wire: Option<Wire>,
+    /// The third machine between them, where there is one.
+    pub repeater: Option<Repeater>,
 }
 
 /// What a rig begins with.
@@ -41,6 +44,8 @@ pub struct Plan<'a> {
     pub citizen: &'a [&'a str],
     /// The weather between them, and the seed of its chance. Without, nothing is between.
     pub weather: Option<(&'a Weather, u8)>,
+    /// A third machine sits on the wire between them, and repeats all that it sees.
+    pub repeated: bool,
     /// Neither end records.
     pub unrecorded: bool,
 }
@@ -61,13 +66,19 @@ impl Rig {
         let mut arguments = vec!["--credential", credential.as_str()];
         arguments.extend(common);
         arguments.extend(plan.officer);
-        let (mut wire, mut place) = (None, None);
+        let (mut wire, mut repeater, mut place) = (None, None, None);
         if let Some((weather, seed)) = plan.weather {
             let port = free_port().map_err(|fault| fault.to_string())?;
             let listen = SocketAddr::from(([127, 0, 0, 1], port));
             let forward = Wire::start(listen, weather, seed).await?;
             place = Some([listen.to_string(), forward.address.to_string()]);
             wire = Some(forward);
+        } else if plan.repeated {
+            let port = free_port().map_err(|fault| fault.to_string())?;
+            let listen = SocketAddr::from(([127, 0, 0, 1], port));
+            let machine = Repeater::start(listen).await?;
+            place = Some([listen.to_string(), machine.address.to_string()]);
+            repeater = Some(machine);
         }
         if let Some([listen, announce]) = &place {
             arguments.extend(["--listen", listen, "--announce", announce]);
@@ -85,6 +96,7 @@ impl Rig {
             officer,
             citizen,
             wire,
+            repeater,
         })
     }
 

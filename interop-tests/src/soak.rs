@@ -75,7 +75,7 @@ impl Talk {
 }
 
 /// The memory of a process, in MiB.
-fn memory(process: &Process) -> Result<f64, Failure> {
+pub(crate) fn memory(process: &Process) -> Result<f64, Failure> {
     let id = process.id().ok_or("it has ended")?;
     let path = format!("/proc/{id}/status");
     let status = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;

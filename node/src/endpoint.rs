@@ -116,6 +116,9 @@ impl Endpoint {
     pub fn new(listen: &Listen, now: Timestamp, faults: Faults) -> Result<Self, Fault> {
         let certificate = Certificate::generate(now)?;
         let socket = Socket::bind(&listen.addresses)?;
+        if faults.follow_last {
+            socket.follow_last();
+        }
         let mut config = EndpointConfig::default();
         // the first bits tell QUIC from STUN on one socket (RFC 9443)
         config.grease_quic_bit(false);

@@ -43,4 +43,6 @@ pub struct Faults {
     pub silence_every: Option<u32>,
     /// TLS offers X25519 only.
     pub classical_only: bool,
+    /// A session's packets go to whoever was heard last.
+    pub follow_last: bool,
 }

@@ -49,6 +49,8 @@ pub struct Routes {
     by_source: BTreeMap<Real, u64>,
     by_dcid: BTreeMap<Dcid, u64>,
     next: u64,
+    /// The broken rule of a negative control.
+    follows_last: bool,
 }
 
 /// The virtual address of a session: one of our own private prefix.
@@ -101,6 +103,11 @@ fn initial_dcid(packet: &[u8]) -> Option<Dcid> {
 }
 
 impl Routes {
+    /// From now on a session follows whoever was heard last, as it must never: for negative controls.
+    pub const fn follow_last(&mut self) {
+        self.follows_last = true;
+    }
+
     /// A guest may come with this connection id. Returns the session's virtual address.
     pub fn expect(&mut self, session: SessionId, dcid: Dcid) -> SocketAddr {
         self.add(session, dcid, false, Vec::new())
@@ -175,6 +182,13 @@ impl Routes {
     pub fn incoming(&mut self, from: Real, packet: &[u8], len: usize) -> Option<SocketAddr> {
         let index = match self.by_source.get(&from) {
             Some(index) => *index,
+            None if self.follows_last && initial_dcid(packet).is_none() => {
+                let standing = self.routes.iter_mut().find(|(_, route)| route.completed);
+                let (index, route) = standing?;
+                route.tried.push(source(from));
+                route.chosen = Some(from);
+                return Some(virtual_address(*index));
+            }
             None => {
                 let index = *self.by_dcid.get(&initial_dcid(packet)?)?;
                 let route = self.routes.get_mut(&index)?;
@@ -187,6 +201,10 @@ impl Routes {
             }
         };
         let route = self.routes.get_mut(&index)?;
+        // our own first packet, sent back to us, is no answer
+        if route.guest && initial_dcid(packet) == Some(route.dcid) {
+            return None;
+        }
         // the first path heard, never the last
         let chosen = *route.chosen.get_or_insert(from);
         if route.completed && chosen != from {
@@ -275,6 +293,20 @@ mod tests {
         assert_eq!(routes.outgoing(address, 1_200), [real(2)]);
         routes.completed(SESSION);
         assert_eq!(routes.incoming(real(1), &[0x40; 60], 60), None);
+    }
+
+    // covers: SUORA-SET-120
+    #[test]
+    fn a_guests_own_packet_that_comes_back_chooses_no_path() {
+        let mut routes = Routes::default();
+        let address = routes.dial(SESSION, DCID, vec![real(1), real(2)]);
+        assert_eq!(routes.incoming(real(1), &initial([7; 20]), 1_200), None);
+        assert_eq!(routes.chosen(SESSION), None);
+        assert_eq!(
+            routes.incoming(real(2), &initial([9; 20]), 1_200),
+            Some(address)
+        );
+        assert_eq!(routes.chosen(SESSION), Some(real(2)));
     }
 
     // covers: SUORA-SET-006

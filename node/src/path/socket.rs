@@ -127,6 +127,11 @@ impl Socket {
         Ok(self.routes().dial(session, dcid, reals))
     }
 
+    /// Breaks a rule on purpose: see [`Routes::follow_last`].
+    pub fn follow_last(&self) {
+        self.routes().follow_last();
+    }
+
     /// The session is over.
     pub fn forget(&self, session: SessionId) {
         self.routes().forget(session);

@@ -1,0 +1,115 @@
+//! A store that is killed: one process writes tickets and says what stands, another kills it at
+//! any moment and looks what the file has. Nothing that was said to stand may be missing, and
+//! what is there beyond is a whole commit that was under way.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use suora_protocol::documents::{Challenge, DeskId, TicketId};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::{Draw, Hash, PeerId};
+use suora_protocol::time::Timestamp;
+use suora_relay::hub::change::{Change, Row, Snapshot};
+use suora_relay::store::Store;
+use suora_relay::store::sqlite::Sqlite;
+
+/// Tickets that come and go.
+const TICKETS: u64 = 40;
+/// Most changes of one commit.
+const CHANGES: u64 = 12;
+
+/// The commits that a seed makes, one after the other, without end.
+#[derive(Debug)]
+pub struct Commits {
+    draw: Draw,
+    order: u64,
+}
+
+impl Commits {
+    /// From the first.
+    pub fn new(seed: u64) -> Self {
+        let hash = Hash::of(&seed.to_be_bytes());
+        Self {
+            draw: Draw::from_seed(*hash.as_bytes()),
+            order: 0,
+        }
+    }
+}
+
+impl Iterator for Commits {
+    type Item = Vec<Change>;
+
+    fn next(&mut self) -> Option<Vec<Change>> {
+        let many = 1 + self.draw.below(CHANGES);
+        let mut changes = Vec::new();
+        for _ in 0..many {
+            let number = self.draw.below(TICKETS);
+            let mut ticket = [0x74; 16];
+            ticket
+                .iter_mut()
+                .zip(number.to_be_bytes())
+                .for_each(|(to, from)| *to = from);
+            let ticket = TicketId::from_bytes(ticket);
+            if self.draw.below(3) == 0 {
+                changes.push(Change::Drop(ticket));
+                continue;
+            }
+            self.order += 1;
+            changes.push(Change::Put(Row {
+                ticket,
+                desk: DeskId::new("tax").ok()?,
+                guest: PeerId::from_bytes(self.draw.bytes()),
+                challenge: Challenge::from_bytes(self.draw.bytes()),
+                order: self.order,
+                joined: Timestamp::from_secs(1_795_525_200),
+                attempt: 0,
+                officer: None,
+            }));
+        }
+        Some(changes)
+    }
+}
+
+/// Writes the commits of a seed into a file, and says on standard output how many stand.
+pub async fn write(file: &Path, seed: u64) -> Result<(), Fault> {
+    let mut store = Sqlite::open(file).await?;
+    let mut out = std::io::stdout();
+    for (number, changes) in (1_u64..).zip(Commits::new(seed)) {
+        store.commit(&changes).await?;
+        let said = writeln!(out, "{number}").and_then(|()| out.flush());
+        // nobody listens any more
+        said.map_err(|error| Fault::new(Code::PeerSilent).with(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Whether a file has all of a seed's first `said` commits, and whole commits beyond; how many
+/// it has, or what is wrong with it.
+pub async fn check(file: &Path, seed: u64, said: u64) -> Result<u64, String> {
+    let failed = |fault: Fault| fault.to_string();
+    let mut store = Sqlite::open(file).await.map_err(failed)?;
+    let found = store.load().await.map_err(failed)?;
+    let mut should = Snapshot::default();
+    let mut commits = Commits::new(seed);
+    for changes in commits
+        .by_ref()
+        .take(usize::try_from(said).unwrap_or(usize::MAX))
+    {
+        should.apply(&changes);
+    }
+    if found == should {
+        return Ok(said);
+    }
+    // the one that was under way, when it stood and was not yet said
+    if let Some(changes) = commits.next() {
+        should.apply(&changes);
+    }
+    if found == should {
+        return Ok(said + 1);
+    }
+    Err(format!(
+        "seed {seed}: after {said} commits {} tickets should be there, and {} others are",
+        should.rows.len(),
+        found.rows.len()
+    ))
+}
