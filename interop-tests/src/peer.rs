@@ -38,6 +38,8 @@ pub struct Agency {
     program: PathBuf,
     /// Port of the control plane.
     pub control: u16,
+    /// Port of the control plane's WebSocket.
+    pub websocket: u16,
     /// Port of the public pages.
     pub http: u16,
     /// Port of the metrics.
@@ -58,6 +60,7 @@ impl Agency {
             dir,
             program: program.into(),
             control: port()?,
+            websocket: port()?,
             http: port()?,
             metrics: port()?,
         };
@@ -71,6 +74,7 @@ impl Agency {
         ];
         for (option, port) in [
             ("--control-port", agency.control),
+            ("--websocket-port", agency.websocket),
             ("--http-port", agency.http),
             ("--metrics-port", agency.metrics),
         ] {
@@ -103,6 +107,27 @@ impl Agency {
     /// The signed descriptor.
     pub fn descriptor(&self) -> PathBuf {
         self.dir().join("relay/descriptor.cose")
+    }
+
+    /// Runs `relay` or `node` with these arguments to its end: whether it succeeded, and what
+    /// it said on standard output.
+    pub async fn said(
+        &self,
+        program: &str,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<(bool, String), Failure> {
+        let output = Command::new(&self.program)
+            .arg(program)
+            .arg("--")
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .envs(environment.iter().copied())
+            .output()
+            .await
+            .map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((output.status.success(), said))
     }
 
     async fn relay_command(&self, arguments: &[String]) -> Result<(), Failure> {
@@ -164,7 +189,7 @@ impl Agency {
     }
 
     /// The descriptor, verified as given.
-    fn page(&self) -> Result<Verified<Descriptor>, Failure> {
+    pub fn page(&self) -> Result<Verified<Descriptor>, Failure> {
         let bytes = std::fs::read(self.descriptor()).map_err(|error| error.to_string())?;
         let now = suora_node::clock::Clock::start().now().utc;
         Signed::from_bytes(bytes)

@@ -21,6 +21,7 @@ use tokio::time::sleep_until;
 use crate::clock::Clock;
 use crate::engine::ports::{LinkCommand, LinkEvent};
 use crate::worker::{Mailbox, Post, mailbox};
+pub use dial::Reached;
 use dial::{Dialled, Target};
 
 /// Commands that may wait for the link, and events that may wait for the engine.
@@ -86,6 +87,21 @@ pub fn start_with(seed: [u8; 32], clock: Clock, times: Times) -> Link {
     };
     tokio::spawn(task.run());
     Link { commands, events }
+}
+
+/// Tries each transport of each relay of a descriptor, and hangs up again; by relay.
+/// A list without a usable address gives nothing.
+pub async fn reach(
+    relays: &[String],
+    key: &Key,
+    clock: &Clock,
+    times: &Times,
+) -> Result<Vec<Vec<Reached>>, Fault> {
+    let mut all = Vec::new();
+    for target in dial::targets(relays) {
+        all.push(dial::reach(key, &target, clock, times).await?);
+    }
+    Ok(all)
 }
 
 /// An `Open`, with its addresses read.

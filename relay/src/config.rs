@@ -13,6 +13,9 @@ use suora_protocol::limits;
 pub struct Config {
     /// Where nodes connect, by QUIC (UDP) and TCP on the same port. The descriptor names the port, so it is never 0.
     pub control: SocketAddr,
+    /// Where nodes connect by plain WebSocket, if at all; like `control` never port 0.
+    #[serde(default)]
+    pub websocket: Option<SocketAddr>,
     /// Where `/.well-known/suora` and `/health` are served; port 0 takes a free one.
     pub http: SocketAddr,
     /// Where `/metrics` is served: keep it on loopback; port 0 takes a free one.
@@ -46,8 +49,13 @@ impl Config {
         let bad =
             |what: String| Fault::new(Code::BadConfig).with(format!("{}: {what}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-        let config: Self = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        config.check().map_err(bad)?;
+        Self::parse(&text).map_err(bad)
+    }
+
+    /// Reads the text of a settings file; an error shows the line and what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check()?;
         Ok(config)
     }
 
@@ -55,6 +63,17 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         if self.control.port() == 0 {
             return Err("control: port 0 would change with each start, but the descriptor lists the port; choose one".into());
+        }
+        if self.websocket.is_some_and(|at| at.port() == 0) {
+            return Err("websocket: port 0 would change with each start, but the descriptor lists the port; choose one".into());
+        }
+        if self
+            .websocket
+            .is_some_and(|at| at.port() == self.control.port())
+        {
+            return Err(
+                "websocket: has the port of control, which takes TCP there; choose another".into(),
+            );
         }
         if self.connections == 0 || self.connections_per_prefix == 0 || self.tickets_per_prefix == 0
         {
@@ -72,13 +91,26 @@ impl Config {
     }
 
     /// The commented file that `init` writes.
-    pub fn template(host: std::net::IpAddr, control: u16, http: u16, metrics: u16) -> String {
+    pub fn template(
+        host: std::net::IpAddr,
+        control: u16,
+        websocket: Option<u16>,
+        http: u16,
+        metrics: u16,
+    ) -> String {
+        let websocket = websocket.map_or_else(
+            || format!("# websocket = \"{}\"", SocketAddr::new(host, 4434)),
+            |port| format!("websocket = \"{}\"", SocketAddr::new(host, port)),
+        );
         let (control, http) = (SocketAddr::new(host, control), SocketAddr::new(host, http));
         format!(
             "# Settings of suora-relay. Every key is explained; unknown keys are refused.\n\n\
              # Where nodes connect, by QUIC (UDP) and TCP on the same port. The addresses in the\n\
              # agency's descriptor lead here.\n\
              control = \"{control}\"\n\n\
+             # Where nodes connect by WebSocket without TLS, for networks and programs that know\n\
+             # nothing else; the link is encrypted all the same. Another port than control's.\n\
+             {websocket}\n\n\
              # Where /.well-known/suora and /health are served. Put your web server with\n\
              # HTTPS for the agency's domain in front of it.\n\
              http = \"{http}\"\n\n\
@@ -106,7 +138,7 @@ mod tests {
     fn read(change: impl Fn(&str) -> String) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("relay.toml");
-        let text = Config::template([127, 0, 0, 1].into(), 1, 0, 3);
+        let text = Config::template([127, 0, 0, 1].into(), 1, Some(2), 0, 3);
         std::fs::write(&path, change(&text)).unwrap();
         Config::read(&path).map_err(|fault| fault.to_string())
     }
@@ -114,7 +146,10 @@ mod tests {
     #[test]
     fn the_template_is_a_valid_file() {
         assert_eq!(read(str::to_string).unwrap().metrics.port(), 3);
-        let text = Config::template("::1".parse().unwrap(), 4_433, 1, 2);
+        let websocket = |text: fn(&str) -> String| read(text).unwrap().websocket;
+        assert_eq!(websocket(str::to_string).unwrap().port(), 2);
+        assert_eq!(websocket(|text| text.replace("\nwebsocket", "\n#")), None);
+        let text = Config::template("::1".parse().unwrap(), 4_433, None, 1, 2);
         assert!(text.contains("control = \"[::1]:4433\""));
     }
 
@@ -127,6 +162,10 @@ mod tests {
         );
         let port = read(|text| text.replace("127.0.0.1:1\"", "127.0.0.1:0\"")).unwrap_err();
         assert!(port.contains("control"), "{port}");
+        for taken in ["0", "1"] {
+            let port = read(|text| text.replace(":2\"", &format!(":{taken}\""))).unwrap_err();
+            assert!(port.contains("websocket"), "{port}");
+        }
         let nobody = read(|text| text.replace("connections = 20000", "connections = 0"));
         assert!(nobody.unwrap_err().contains("connections"));
         let address = read(|text| text.replace("127.0.0.1:1\"", "here\"")).unwrap_err();

@@ -1,5 +1,5 @@
-//! DOOR: the control plane. One libp2p swarm over QUIC and TCP takes nodes; its own
-//! behaviour bounds connections before anything is allocated for them and hands each
+//! DOOR: the control plane. One libp2p swarm over QUIC, TCP and, on a listener of its own,
+//! WebSocket takes nodes; its own behaviour bounds connections before anything is allocated for them and hands each
 //! desk stream to a bounded reader and writer ([`streams`]).
 //!
 //! | bound | how many |
@@ -10,17 +10,19 @@
 //! | streams of a connection at once, being negotiated, in its life | 16, 8, [`STREAMS`] |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
 //! | a connection without a stream | [`IDLE`] |
+//! | a frame of WebSocket | [`FRAME`] |
 
 pub mod desk;
+pub mod reach;
 pub mod streams;
 
 use std::time::Duration;
 
 use futures::StreamExt;
-use libp2p::core::Multiaddr;
+use libp2p::core::{Multiaddr, Transport as _, upgrade};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, websocket, yamux};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::wire::officer;
@@ -37,6 +39,8 @@ pub use desk::{DESK_STREAMS, HALF_OPEN, HALF_OPEN_PREFIX, PER_PEER, STREAMS};
 
 /// How long a connection may be without a stream.
 pub const IDLE: Duration = Duration::from_secs(20);
+/// Longest frame of WebSocket that is taken; the library's own bound is 256 MiB.
+pub const FRAME: usize = 128 * 1024;
 /// How long streams and connections may take to close when the relay stops.
 const FAREWELL: Duration = Duration::from_millis(400);
 
@@ -48,6 +52,12 @@ struct Behaviour {
     ping: ping::Behaviour,
 }
 
+fn multiplexer() -> yamux::Config {
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(16);
+    yamux
+}
+
 /// The listening control plane.
 pub struct Control {
     swarm: Swarm<Behaviour>,
@@ -57,7 +67,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Listens by QUIC and TCP; what nodes say goes to `envelopes`.
+    /// Listens by QUIC, TCP and perhaps WebSocket; what nodes say goes to `envelopes`.
     pub async fn listen(
         key: &Key,
         config: &Config,
@@ -74,11 +84,7 @@ impl Control {
             .with_tcp(
                 tcp::Config::default().nodelay(true),
                 noise::Config::new,
-                || {
-                    let mut yamux = yamux::Config::default();
-                    yamux.set_max_num_streams(16);
-                    yamux
-                },
+                multiplexer,
             )
             .map_err(|error| failed(error.to_string()))?
             .with_quic_config(|mut quic| {
@@ -88,6 +94,17 @@ impl Control {
                 quic.max_connection_data = 524_288;
                 quic
             })
+            .with_other_transport(|key| {
+                let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+                let mut websocket = websocket::Config::new(tcp);
+                websocket.set_max_data_size(FRAME);
+                let websocket = websocket
+                    .upgrade(upgrade::Version::V1Lazy)
+                    .authenticate(noise::Config::new(key)?)
+                    .multiplex(multiplexer());
+                Ok(websocket)
+            })
+            .map_err(|error| failed(error.to_string()))?
             .with_behaviour(|key| Behaviour {
                 desk,
                 identify: identify::Behaviour::new(
@@ -107,17 +124,24 @@ impl Control {
             .build();
         let ip = Multiaddr::from(config.control.ip());
         let port = config.control.port();
-        for address in [
+        let mut addresses = vec![
             ip.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1),
             ip.with(Protocol::Tcp(port)),
-        ] {
+        ];
+        addresses.extend(config.websocket.map(|at| {
+            Multiaddr::from(at.ip())
+                .with(Protocol::Tcp(at.port()))
+                .with(Protocol::Ws("/".into()))
+        }));
+        let expected = addresses.len();
+        for address in addresses {
             swarm
                 .listen_on(address)
                 .map_err(|error| failed(error.to_string()))?;
         }
-        // both listeners stand before anybody is told that the relay runs
+        // all listeners stand before anybody is told that the relay runs
         let mut listening = 0;
-        while listening < 2 {
+        while listening < expected {
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { .. } => listening += 1,
                 SwarmEvent::ListenerClosed {

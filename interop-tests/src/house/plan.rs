@@ -46,6 +46,7 @@ const PROTOCOL: &House = &[
     ("redact", &[]),
     ("fault", &[]),
     ("quality", &[]),
+    ("finding", GROUND),
     ("identity", GROUND),
     ("documents", ABOVE_IDENTITY),
     (
@@ -86,12 +87,19 @@ const RELAY: &House = &[
     ("turn", &["grant"]),
     ("metrics", &["hub"]),
     ("store", &["hub"]),
-    ("control", &["hub", "config"]),
+    ("control", &["hub", "config", "clock"]),
     ("http", &["hub", "metrics", "config"]),
     (
         "serve",
         &[
             "clock", "keys", "config", "grant", "hub", "metrics", "store", "control", "http",
+        ],
+    ),
+    ("text", &[]),
+    (
+        "doctor",
+        &[
+            "clock", "keys", "config", "control", "http", "serve", "store", "text",
         ],
     ),
     ("command", &["*"]),
@@ -156,6 +164,12 @@ const NODE: &House = &[
         &["path", "path::socket", "engine", "report", "clock"],
     ),
     ("remote", &["intent", "view", "worker"]),
+    (
+        "doctor",
+        &[
+            "clock", "endpoint", "engine", "fetch", "keys", "link", "text",
+        ],
+    ),
     // where sound, picture and proof come together
     (
         "session",
@@ -183,6 +197,7 @@ const NODE: &House = &[
 /// Rooms that are pure, beside all of `protocol`.
 pub const PURE: &[(&str, &str)] = &[
     ("relay", "hub"),
+    ("relay", "text"),
     ("relay", "turn"),
     ("node", "engine"),
     ("node", "path"),
@@ -251,14 +266,21 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
             // each program chooses the provider first
             ("node", "command"),
             ("relay", "command"),
+            ("relay", "doctor"),
         ],
     ),
     ("sqlx", &[("relay", "store")]),
     ("axum", &[("relay", "http")]),
     ("tower_http", &[("relay", "http")]),
-    ("hyper", &[("node", "fetch"), ("relay", "http")]),
-    ("hyper_util", &[("node", "fetch"), ("relay", "http")]),
-    ("hyper_rustls", &[("node", "fetch")]),
+    (
+        "hyper",
+        &[("node", "fetch"), ("relay", "http"), ("relay", "doctor")],
+    ),
+    (
+        "hyper_util",
+        &[("node", "fetch"), ("relay", "http"), ("relay", "doctor")],
+    ),
+    ("hyper_rustls", &[("node", "fetch"), ("relay", "doctor")]),
     ("prometheus_client", &[("relay", "metrics")]),
     ("openh264", &[("node", "encode"), ("node", "decode")]),
     (
@@ -315,10 +337,15 @@ pub const DOORS: &[(&str, &str)] = &[
         "relay/tests/it/rig.rs",
         "free ports, sockets and the deadlines of real processes",
     ),
+    ("relay/tests/it/doctor.rs", "a web server"),
     ("relay/tests/it/stage.rs", "the base of the virtual clock"),
     (
         "relay/benches/hub.rs",
         "the base of the virtual clock, and a runtime for the real loop",
+    ),
+    (
+        "interop-tests/tests/it/doctor.rs",
+        "a port that somebody else has",
     ),
     (
         "interop-tests/tests/it/setup.rs",

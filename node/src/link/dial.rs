@@ -1,17 +1,20 @@
-//! DOOR: one dial of one relay. QUIC goes first, TCP follows after a head start, the first
-//! connection that stands is kept and the other is closed. The relay proves the peer id
-//! that its address names, whatever the transport.
+//! DOOR: one dial of one relay. QUIC goes first, TCP follows after a head start and WebSocket
+//! after another, the first connection that stands is kept and the others are closed. The
+//! relay proves the peer id that its address names, whatever the transport.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::core::{Transport as _, upgrade};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{
     ConnectionId, DialError, NetworkBehaviour, Stream, StreamProtocol, SwarmEvent,
 };
-use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify, noise, ping, tcp, yamux};
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder, identify, noise, ping, tcp, websocket, yamux,
+};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Key;
 use tokio::time::sleep_until;
@@ -23,21 +26,62 @@ use crate::clock::Clock;
 const ADDRESSES: usize = 8;
 /// Most relays of one agency.
 const RELAYS: usize = 8;
+/// Longest frame of WebSocket that is taken; the library's own bound is 256 MiB.
+const FRAME: usize = 128 * 1024;
+
+/// Transports in the order in which they are tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Quic,
+    Tcp,
+    WebSocket,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Quic, Self::Tcp, Self::WebSocket];
+
+    /// What an address without a peer id at its end is over.
+    fn of(parts: &[Protocol<'_>]) -> Option<Self> {
+        match parts {
+            [Protocol::Udp(_), Protocol::QuicV1] => Some(Self::Quic),
+            [Protocol::Tcp(_)] => Some(Self::Tcp),
+            [Protocol::Tcp(_), Protocol::Ws(_)] => Some(Self::WebSocket),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "QUIC",
+            Self::Tcp => "TCP",
+            Self::WebSocket => "WebSocket",
+        }
+    }
+}
+
+/// How a relay answered over one transport.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reached {
+    /// `QUIC`, `TCP` or `WebSocket`.
+    pub transport: &'static str,
+    /// How long it took until the relay had proven its key, or why it did not.
+    pub took: Result<Duration, Fault>,
+}
 
 /// One relay, as the descriptor lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Target {
     peer: PeerId,
-    quic: Vec<Multiaddr>,
-    tcp: Vec<Multiaddr>,
+    /// By transport, as [`Kind::ALL`] has them.
+    addresses: [Vec<Multiaddr>; 3],
 }
 
-/// Reads a descriptor's relay addresses, in their order. One that is no multiaddr over QUIC
-/// or TCP, or does not end in a peer id, is left out.
+/// Reads a descriptor's relay addresses, in their order. One that is no multiaddr over QUIC,
+/// TCP or WebSocket, or does not end in a peer id, is left out.
 pub(super) fn targets(relays: &[String]) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     for text in relays {
-        let Some((peer, quic, address)) = text.parse().ok().and_then(read) else {
+        let Some((peer, kind, address)) = text.parse().ok().and_then(read) else {
             tracing::warn!("a relay address of the descriptor cannot be used");
             continue;
         };
@@ -46,19 +90,14 @@ pub(super) fn targets(relays: &[String]) -> Vec<Target> {
             None if targets.len() < RELAYS => {
                 targets.push(Target {
                     peer,
-                    quic: Vec::new(),
-                    tcp: Vec::new(),
+                    addresses: Default::default(),
                 });
                 targets.len() - 1
             }
             None => continue,
         };
         if let Some(target) = targets.get_mut(at) {
-            let list = if quic {
-                &mut target.quic
-            } else {
-                &mut target.tcp
-            };
+            let list = &mut target.addresses[kind as usize];
             if list.len() < ADDRESSES && !list.contains(&address) {
                 list.push(address);
             }
@@ -67,8 +106,8 @@ pub(super) fn targets(relays: &[String]) -> Vec<Target> {
     targets
 }
 
-/// Peer id, whether it is QUIC, and the whole address.
-fn read(address: Multiaddr) -> Option<(PeerId, bool, Multiaddr)> {
+/// Peer id, transport, and the whole address.
+fn read(address: Multiaddr) -> Option<(PeerId, Kind, Multiaddr)> {
     let parts: Vec<Protocol<'_>> = address.iter().collect();
     let (host, rest) = parts.split_first()?;
     if !matches!(
@@ -81,12 +120,10 @@ fn read(address: Multiaddr) -> Option<(PeerId, bool, Multiaddr)> {
     ) {
         return None;
     }
-    let (peer, quic) = match rest {
-        [Protocol::Udp(_), Protocol::QuicV1, Protocol::P2p(peer)] => (*peer, true),
-        [Protocol::Tcp(_), Protocol::P2p(peer)] => (*peer, false),
-        _ => return None,
+    let Some((Protocol::P2p(peer), over)) = rest.split_last() else {
+        return None;
     };
-    Some((peer, quic, address))
+    Some((*peer, Kind::of(over)?, address))
 }
 
 /// What a node speaks with a relay.
@@ -123,6 +160,17 @@ fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
         )
         .map_err(|error| failed("encryption", error.to_string()))?
         .with_quic()
+        .with_other_transport(|key| {
+            let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+            let mut websocket = websocket::Config::new(tcp);
+            websocket.set_max_data_size(FRAME);
+            let websocket = websocket
+                .upgrade(upgrade::Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default());
+            Ok(websocket)
+        })
+        .map_err(|error| failed("encryption", error.to_string()))?
         .with_dns()
         .map_err(|error| failed("name resolution", error.to_string()))?
         .with_behaviour(|key| Behaviour {
@@ -146,20 +194,25 @@ fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
     Ok(swarm)
 }
 
-/// A race of two dials.
+/// A race of dials, one a transport.
 struct Race<'a> {
     swarm: Swarm<Behaviour>,
     target: &'a Target,
     running: BTreeSet<ConnectionId>,
-    tcp_ran: bool,
+    /// How many transports of [`Kind::ALL`] have begun.
+    begun: usize,
     failures: Vec<String>,
 }
 
 impl Race<'_> {
-    fn run(&mut self, addresses: &[Multiaddr]) {
-        if addresses.is_empty() {
+    /// Dials by the next transport that the relay has.
+    fn next(&mut self) {
+        let left = self.target.addresses.iter().skip(self.begun);
+        let Some((skipped, addresses)) = left.enumerate().find(|(_, list)| !list.is_empty()) else {
+            self.begun = Kind::ALL.len();
             return;
-        }
+        };
+        self.begun += skipped + 1;
         // without this condition a dial that runs would hold up the other
         let options = DialOpts::peer_id(self.target.peer)
             .condition(PeerCondition::Always)
@@ -174,15 +227,10 @@ impl Race<'_> {
         }
     }
 
-    fn run_quic(&mut self) {
-        let target = self.target;
-        self.run(&target.quic);
-    }
-
-    fn run_tcp(&mut self) {
-        self.tcp_ran = true;
-        let target = self.target;
-        self.run(&target.tcp);
+    /// Whether another transport is still to be tried.
+    fn has_more(&self) -> bool {
+        let mut left = self.target.addresses.iter().skip(self.begun);
+        left.any(|list| !list.is_empty())
     }
 
     fn lost(&self) -> Fault {
@@ -191,11 +239,11 @@ impl Race<'_> {
 
     /// The first connection that stands.
     async fn winner(&mut self, clock: &Clock, times: &Times) -> Result<ConnectionId, Fault> {
-        self.run_quic();
-        let head_start = clock.now().mono + times.head_start;
+        let mut turn = clock.now().mono;
         loop {
-            if self.running.is_empty() && !self.tcp_ran {
-                self.run_tcp();
+            while self.has_more() && (self.running.is_empty() || clock.now().mono >= turn) {
+                self.next();
+                turn = clock.now().mono + times.head_start;
             }
             if self.running.is_empty() {
                 return Err(self.lost());
@@ -209,7 +257,7 @@ impl Race<'_> {
                     }
                     _ => {}
                 },
-                () = sleep_until(head_start.into()), if !self.tcp_ran => self.run_tcp(),
+                () = sleep_until(turn.into()), if self.has_more() => {}
             }
         }
     }
@@ -227,7 +275,7 @@ pub(super) async fn dial(
         swarm: swarm(key, times)?,
         target,
         running: BTreeSet::new(),
-        tcp_ran: false,
+        begun: 0,
         failures: Vec::new(),
     };
     let deadline = clock.now().mono + times.dial;
@@ -254,6 +302,44 @@ pub(super) async fn dial(
     }
 }
 
+/// Dials a relay by each transport that it has, one after the other, and hangs up.
+pub(super) async fn reach(
+    key: &Key,
+    target: &Target,
+    clock: &Clock,
+    times: &Times,
+) -> Result<Vec<Reached>, Fault> {
+    let mut all = Vec::new();
+    for (kind, addresses) in Kind::ALL.into_iter().zip(&target.addresses) {
+        if addresses.is_empty() {
+            continue;
+        }
+        let mut alone = Target {
+            peer: target.peer,
+            addresses: Default::default(),
+        };
+        alone.addresses[kind as usize].clone_from(addresses);
+        let mut race = Race {
+            swarm: swarm(key, times)?,
+            target: &alone,
+            running: BTreeSet::new(),
+            begun: 0,
+            failures: Vec::new(),
+        };
+        let begun = clock.now().mono;
+        let deadline = begun + times.dial;
+        let won = tokio::select! {
+            won = race.winner(clock, times) => won,
+            () = sleep_until(deadline.into()) => Err(unreachable("no answer in time")),
+        };
+        all.push(Reached {
+            transport: kind.name(),
+            took: won.map(|_| clock.now().mono.duration_since(begun)),
+        });
+    }
+    Ok(all)
+}
+
 /// Closes whatever stands beside the connection that won.
 pub(super) fn tend<E>(swarm: &mut Swarm<Behaviour>, event: &SwarmEvent<E>, kept: ConnectionId) {
     if let SwarmEvent::ConnectionEstablished { connection_id, .. } = event
@@ -273,12 +359,17 @@ fn cause(error: &DialError) -> String {
         DialError::Transport(failures) => failures
             .iter()
             .map(|(address, error)| {
-                let quic = address.iter().any(|part| matches!(part, Protocol::QuicV1));
+                let over: Vec<Protocol<'_>> = address
+                    .iter()
+                    .skip(1)
+                    .filter(|part| !matches!(part, Protocol::P2p(_)))
+                    .collect();
+                let over = Kind::of(&over).map_or("another transport", Kind::name);
                 let mut inner: &dyn std::error::Error = error;
                 while let Some(source) = inner.source() {
                     inner = source;
                 }
-                format!("{}: {inner}", if quic { "QUIC" } else { "TCP" })
+                format!("{over}: {inner}")
             })
             .collect::<Vec<_>>()
             .join("; "),
@@ -292,8 +383,8 @@ mod tests {
 
     const PEER: &str = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
 
-    fn count(target: &Target) -> (usize, usize) {
-        (target.quic.len(), target.tcp.len())
+    fn count(target: &Target) -> [usize; 3] {
+        target.addresses.each_ref().map(Vec::len)
     }
 
     #[test]
@@ -303,10 +394,11 @@ mod tests {
             format!("/ip4/192.0.2.1/udp/4001/quic-v1/p2p/{PEER}"),
             format!("/dns/relay.example.fi/udp/4001/quic-v1/p2p/{PEER}"),
             format!("/ip4/192.0.2.1/tcp/4001/p2p/{PEER}"),
+            format!("/ip4/192.0.2.1/tcp/4002/ws/p2p/{PEER}"),
         ];
         let targets = targets(&list);
         assert_eq!(targets.len(), 1);
-        assert_eq!(count(&targets[0]), (2, 1));
+        assert_eq!(count(&targets[0]), [2, 1, 1]);
     }
 
     #[test]
@@ -317,7 +409,8 @@ mod tests {
             format!("/p2p/{PEER}"),
             format!("/p2p/{PEER}/ip4/192.0.2.1/tcp/4001"),
             format!("/ip4/192.0.2.1/udp/4001/p2p/{PEER}"),
-            format!("/ip4/192.0.2.1/tcp/4001/ws/p2p/{PEER}"),
+            format!("/ip4/192.0.2.1/tcp/4001/wss/p2p/{PEER}"),
+            "/ip4/192.0.2.1/tcp/4001/ws".into(),
             format!("/ip4/192.0.2.1/tcp/4001/p2p/{PEER}/p2p-circuit"),
             format!("/dnsaddr/relay.example.fi/p2p/{PEER}"),
             format!("/memory/7/p2p/{PEER}"),
@@ -330,6 +423,6 @@ mod tests {
         let list: Vec<String> = (0..100)
             .map(|port| format!("/ip4/192.0.2.1/tcp/{port}/p2p/{PEER}"))
             .collect();
-        assert_eq!(count(&targets(&list)[0]), (0, ADDRESSES));
+        assert_eq!(count(&targets(&list)[0]), [0, ADDRESSES, 0]);
     }
 }

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::core::{Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::swarm::{NetworkBehaviour, Stream, StreamProtocol, SwarmEvent};
-use libp2p::{Multiaddr, SwarmBuilder, identify, noise, tcp, yamux};
+use libp2p::{Multiaddr, SwarmBuilder, identify, noise, tcp, websocket, yamux};
 use suora_node::clock::Clock;
 use suora_node::engine::ports::{LinkCommand, LinkEvent};
 use suora_node::link::{Link, Times, start_with};
@@ -75,6 +76,14 @@ impl Relay {
             )
             .unwrap()
             .with_quic()
+            .with_other_transport(|key| {
+                let tcp = tcp::tokio::Transport::new(tcp::Config::default());
+                Ok(websocket::Config::new(tcp)
+                    .upgrade(upgrade::Version::V1Lazy)
+                    .authenticate(noise::Config::new(key)?)
+                    .multiplex(yamux::Config::default()))
+            })
+            .unwrap()
             .with_behaviour(|key| Behaviour {
                 stream: libp2p_stream::Behaviour::new(),
                 identify: identify::Behaviour::new(identify::Config::new(
@@ -116,8 +125,12 @@ impl Relay {
         }
     }
 
-    async fn both() -> Self {
-        let addresses = ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
+    async fn all() -> Self {
+        let addresses = [
+            "/ip4/127.0.0.1/udp/0/quic-v1",
+            "/ip4/127.0.0.1/tcp/0",
+            "/ip4/127.0.0.1/tcp/0/ws",
+        ];
         Self::listen(keypair(1), &addresses).await
     }
 
@@ -203,7 +216,7 @@ async fn down(link: &mut Link) -> (Code, String) {
 
 #[tokio::test]
 async fn quic_is_taken_first_and_messages_go_both_ways() {
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     let mut link = open(&relay.addresses, times());
     up(&mut link).await;
     tell(&link, ping(7));
@@ -224,7 +237,7 @@ async fn quic_is_taken_first_and_messages_go_both_ways() {
 
 #[tokio::test]
 async fn an_officer_speaks_on_the_attend_stream() {
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     let mut link = start_with([3; 32], Clock::start(), times());
     tell(&link, open_command(&relay.addresses, true));
     up(&mut link).await;
@@ -265,9 +278,38 @@ async fn where_udp_is_blocked_tcp_follows_after_its_head_start() {
 }
 
 #[tokio::test]
-async fn only_one_of_two_connections_is_kept() {
-    let mut relay = Relay::both().await;
-    // no head start: both transports race
+async fn where_only_web_traffic_passes_websocket_follows_last() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = silent.local_addr().unwrap().port();
+    // takes connections and says nothing
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = mute.local_addr().unwrap().port();
+    let mut relay = Relay::listen(keypair(1), &["/ip4/127.0.0.1/tcp/0/ws"]).await;
+    let peer = keypair(1).public().to_peer_id();
+    let addresses = [
+        relay.addresses[0].clone(),
+        format!("/ip4/127.0.0.1/tcp/{tcp}/p2p/{peer}"),
+        format!("/ip4/127.0.0.1/udp/{udp}/quic-v1/p2p/{peer}"),
+    ];
+    let begun = Instant::now();
+    let mut link = open(&addresses, times());
+    up(&mut link).await;
+    assert!(begun.elapsed() >= 2 * Times::default().head_start);
+    assert!(
+        begun.elapsed() < Times::default().dial,
+        "waited for the others to fail"
+    );
+    let from = soon(relay.connected.recv()).await.unwrap().to_string();
+    assert!(from.contains("/ws"), "{from}");
+    let mut desk = relay.citizen().await;
+    tell(&link, ping(1));
+    assert_eq!(desk.hear().await, Some(citizen::ToRelay::Ping { n: 1 }));
+}
+
+#[tokio::test]
+async fn only_one_of_several_connections_is_kept() {
+    let mut relay = Relay::all().await;
+    // no head start: the transports race
     let times = Times {
         head_start: Duration::ZERO,
         ..times()
@@ -288,7 +330,7 @@ async fn only_one_of_two_connections_is_kept() {
 
 #[tokio::test]
 async fn a_relay_with_another_key_is_refused_and_the_next_one_taken() {
-    let wrong = Relay::both().await;
+    let wrong = Relay::all().await;
     let meant = keypair(2).public().to_peer_id();
     let is = keypair(1).public().to_peer_id();
     let mut addresses: Vec<String> = wrong
@@ -335,7 +377,7 @@ async fn a_dead_relay_is_dialled_until_it_is_back_and_what_was_said_meanwhile_is
 
 #[tokio::test]
 async fn a_link_that_the_relay_ends_stands_again() {
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     let mut link = open(&relay.addresses, times());
     for n in 0..3 {
         up(&mut link).await;
@@ -350,7 +392,7 @@ async fn a_link_that_the_relay_ends_stands_again() {
 // covers: SUORA-CTL-002, SUORA-CTL-006
 #[tokio::test]
 async fn a_broken_frame_closes_the_link() {
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     let mut link = open(&relay.addresses, times());
     for (bytes, code) in [
         (&[0x81, 0x80, 0x04][..], Code::TooLarge),
@@ -370,7 +412,7 @@ async fn a_broken_frame_closes_the_link() {
 // covers: SUORA-CTL-005
 #[tokio::test]
 async fn a_silent_relay_is_left_and_one_that_answers_is_not() {
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     let times = Times {
         silence: Duration::from_millis(400),
         ..times()
@@ -397,7 +439,11 @@ async fn a_silent_relay_is_left_and_one_that_answers_is_not() {
 
 #[tokio::test]
 async fn what_was_said_goes_out_before_a_close() {
-    for transport in ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"] {
+    for transport in [
+        "/ip4/127.0.0.1/udp/0/quic-v1",
+        "/ip4/127.0.0.1/tcp/0",
+        "/ip4/127.0.0.1/tcp/0/ws",
+    ] {
         let mut relay = Relay::listen(keypair(1), &[transport]).await;
         let mut link = open(&relay.addresses, times());
         up(&mut link).await;
@@ -417,7 +463,7 @@ async fn what_was_said_goes_out_before_a_close() {
 
 #[tokio::test]
 async fn a_relay_that_does_not_answer_a_close_holds_nobody_up() {
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     let times = Times {
         close: Duration::from_millis(100),
         ..times()
@@ -456,7 +502,7 @@ async fn a_close_ends_a_dial_at_once_and_so_does_a_dropped_engine() {
 
 #[tokio::test]
 async fn a_new_open_replaces_the_old_one() {
-    let mut one = Relay::both().await;
+    let mut one = Relay::all().await;
     let mut two = Relay::listen(keypair(2), &["/ip4/127.0.0.1/tcp/0"]).await;
     let mut link = open(&one.addresses, times());
     up(&mut link).await;
@@ -476,7 +522,7 @@ async fn a_descriptor_without_usable_relay_is_told_and_waits_for_another() {
     let (code, detail) = down(&mut link).await;
     assert_eq!(code, Code::RelayUnreachable);
     assert!(detail.contains("/p2p/"), "{detail}");
-    let mut relay = Relay::both().await;
+    let mut relay = Relay::all().await;
     tell(&link, open_command(&relay.addresses, false));
     up(&mut link).await;
     relay.citizen().await;

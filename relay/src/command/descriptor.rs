@@ -127,6 +127,7 @@ impl Page {
         desks: &[String],
         host: IpAddr,
         port: u16,
+        websocket: Option<u16>,
         issuing: &Key,
         relay: &Key,
         pass: &Key,
@@ -138,13 +139,15 @@ impl Page {
             use_,
             public: key.peer_id().to_text(),
         };
+        let mut relays = vec![
+            format!("/{family}/{host}/udp/{port}/quic-v1/p2p/{peer}"),
+            format!("/{family}/{host}/tcp/{port}/p2p/{peer}"),
+        ];
+        relays.extend(websocket.map(|port| format!("/{family}/{host}/tcp/{port}/ws/p2p/{peer}")));
         Ok(Self {
             domain: domain.into(),
             sequence: 1,
-            relays: vec![
-                format!("/{family}/{host}/udp/{port}/quic-v1/p2p/{peer}"),
-                format!("/{family}/{host}/tcp/{port}/p2p/{peer}"),
-            ],
+            relays,
             revoked: Vec::new(),
             names: names("--name", agency_names.iter().map(String::as_str), domain)?,
             keys: vec![

@@ -32,6 +32,9 @@ pub struct Init {
     /// Port of the control plane, UDP and TCP.
     #[arg(long, default_value_t = 4433)]
     control_port: u16,
+    /// Port of the control plane's WebSocket; without it none is listened on.
+    #[arg(long)]
+    websocket_port: Option<u16>,
     /// Port of the public HTTP pages.
     #[arg(long, default_value_t = 8080)]
     http_port: u16,
@@ -75,6 +78,7 @@ impl Init {
             &self.desks,
             self.host,
             self.control_port,
+            self.websocket_port,
             &issuing_key,
             &relay_key,
             &pass_key,
@@ -95,6 +99,7 @@ impl Init {
         let config = Config::template(
             self.host,
             self.control_port,
+            self.websocket_port,
             self.http_port,
             self.metrics_port,
         );

@@ -12,7 +12,7 @@ use suora_protocol::wire::officer;
 use crate::agency::{desk, key, officer_key};
 use crate::rig::{self, Agency, By, Link, Node};
 
-const TRANSPORTS: [By; 2] = [By::Quic, By::Tcp];
+const TRANSPORTS: [By; 3] = [By::Quic, By::Tcp, By::WebSocket];
 
 async fn queued(link: &mut Link) -> (TicketId, u32) {
     match link.hear().await {
@@ -36,7 +36,7 @@ async fn refused(link: &mut Link) -> Code {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_citizen_and_an_officer_meet_over_either_transport() {
+async fn a_citizen_and_an_officer_meet_over_any_transport() {
     let agency = Agency::new();
     let _relay = agency.serve();
     for (number, by) in (0..).zip(TRANSPORTS) {
@@ -114,7 +114,7 @@ async fn kill_9_costs_nobody_the_place() {
     let relay = agency.serve();
     let mut before = Vec::new();
     for number in 0..24 {
-        let by = TRANSPORTS[usize::from(number % 2)];
+        let by = TRANSPORTS[usize::from(number % 3)];
         let (node, link, ticket, position) = waits(&agency, &key(30 + number), by).await;
         assert_eq!(position, u32::from(number));
         before.push((ticket, node, link));
@@ -125,7 +125,7 @@ async fn kill_9_costs_nobody_the_place() {
     let relay = agency.serve();
     let mut back = Vec::new();
     for number in (0..24).rev() {
-        let by = TRANSPORTS[usize::from(number % 2)];
+        let by = TRANSPORTS[usize::from(number % 3)];
         let (node, link, ticket, position) = waits(&agency, &key(30 + number), by).await;
         assert_eq!(
             (ticket, position),
@@ -144,7 +144,7 @@ async fn sigterm_ends_everything_in_order_within_a_second() {
     let agency = Agency::new();
     let relay = agency.serve();
     let mut links = Vec::new();
-    for (number, by) in (0..).zip([By::Quic, By::Tcp, By::Quic, By::Tcp]) {
+    for (number, by) in (0..).zip([By::Quic, By::Tcp, By::WebSocket, By::Tcp]) {
         let (node, link, ..) = waits(&agency, &key(60 + number), by).await;
         links.push((node, link));
     }

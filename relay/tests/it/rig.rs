@@ -1,5 +1,5 @@
 //! DOOR: real things for tests. An agency on disk, a relay's process, and nodes that
-//! reach it by libp2p over QUIC or TCP. Nothing sleeps: everything waits for what it
+//! reach it by libp2p over QUIC, TCP or WebSocket. Nothing sleeps: everything waits for what it
 //! wants to see, with a deadline.
 #![expect(
     clippy::disallowed_methods,
@@ -17,8 +17,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use libp2p::core::{Transport as _, upgrade};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, StreamProtocol, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{Multiaddr, StreamProtocol, SwarmBuilder, noise, tcp, websocket, yamux};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
@@ -84,13 +85,14 @@ fn free_port() -> u16 {
 pub(crate) struct Agency {
     dir: tempfile::TempDir,
     pub(crate) port: u16,
+    pub(crate) websocket: u16,
 }
 
 impl Agency {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let text = port.to_string();
+        let (port, websocket) = (free_port(), free_port());
+        let (text, websocket_text) = (port.to_string(), websocket.to_string());
         let path = dir.path().join("agency");
         success([
             "init".as_ref(),
@@ -105,12 +107,18 @@ impl Agency {
             "job".as_ref(),
             "--control-port".as_ref(),
             text.as_ref(),
+            "--websocket-port".as_ref(),
+            websocket_text.as_ref(),
             "--http-port".as_ref(),
             "0".as_ref(),
             "--metrics-port".as_ref(),
             OsStr::new("0"),
         ]);
-        Self { dir, port }
+        Self {
+            dir,
+            port,
+            websocket,
+        }
     }
 
     /// A path under root/, issuing/ or relay/.
@@ -254,6 +262,12 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
     }
 }
 
+/// A bare connection.
+pub(crate) async fn connect(port: u16) -> tokio::net::TcpStream {
+    let address = ("127.0.0.1", port);
+    tokio::net::TcpStream::connect(address).await.unwrap()
+}
+
 /// An HTTP answer: head and body.
 pub(crate) async fn get(address: SocketAddr, path: &str, header: &str) -> (String, Vec<u8>) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -272,6 +286,7 @@ pub(crate) async fn get(address: SocketAddr, path: &str, header: &str) -> (Strin
 pub(crate) enum By {
     Quic,
     Tcp,
+    WebSocket,
 }
 
 /// A node's connection to a relay.
@@ -300,6 +315,14 @@ impl Node {
             )
             .unwrap()
             .with_quic()
+            .with_other_transport(|key| {
+                let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+                Ok(websocket::Config::new(tcp)
+                    .upgrade(upgrade::Version::V1Lazy)
+                    .authenticate(noise::Config::new(key)?)
+                    .multiplex(yamux::Config::default()))
+            })
+            .unwrap()
             .with_behaviour(|_| libp2p_stream::Behaviour::new())
             .unwrap()
             .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE * 4))
@@ -308,6 +331,7 @@ impl Node {
         let address: Multiaddr = match by {
             By::Quic => format!("/ip4/127.0.0.1/udp/{}/quic-v1/p2p/{relay}", agency.port),
             By::Tcp => format!("/ip4/127.0.0.1/tcp/{}/p2p/{relay}", agency.port),
+            By::WebSocket => format!("/ip4/127.0.0.1/tcp/{}/ws/p2p/{relay}", agency.websocket),
         }
         .parse()
         .unwrap();
