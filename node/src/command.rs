@@ -4,6 +4,7 @@ pub mod call;
 pub mod common;
 pub mod demo;
 pub mod devices;
+pub mod doctor;
 pub mod keygen;
 pub mod officer;
 pub mod screen;
@@ -37,6 +38,8 @@ enum Command {
     Officer(officer::Officer),
     /// List the cameras, microphones and loudspeakers that can be chosen.
     Devices(devices::Devices),
+    /// Check this device's set-up, and whether the agency's relay can be reached.
+    Doctor(doctor::Doctor),
     /// See it work: a relay, an officer and a citizen on this machine, with real media.
     Demo(demo::Demo),
 }
@@ -83,6 +86,10 @@ fn execute(command: Command, texts: Texts, faults: Faults) -> Result<u8, Box<(Te
             .config()
             .and_then(|config| start(config, &texts, faults)),
         Command::Devices(devices) => devices.run(&texts).map(|()| 0),
+        Command::Doctor(doctor) => runtime().and_then(|runtime| {
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            runtime.block_on(doctor.run(&texts))
+        }),
         Command::Demo(demo) => runtime().and_then(|runtime| runtime.block_on(demo.run(&texts))),
     };
     result.map_err(|fault| Box::new((texts, fault)))

@@ -102,20 +102,31 @@ impl FromStr for Agency {
     }
 }
 
+/// `Fri, 27 Nov 2026 18:53:32 GMT`
+fn date(value: &header::HeaderValue) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(value.as_bytes())
+        .ok()?;
+    Some(Timestamp::from_secs(date.as_second()))
+}
+
 /// Fetches a descriptor, unverified, by the web's own authorities within [`TIME_MAX`].
 pub async fn fetch(agency: &Agency) -> Result<Fetched, Fault> {
+    fetcher()?.fetch(agency).await
+}
+
+/// By the web's own authorities, within [`TIME_MAX`].
+pub fn fetcher() -> Result<Fetcher, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))?
         .with_webpki_roots()
         .with_no_client_auth();
-    Fetcher {
+    Ok(Fetcher {
         tls,
         time_max: TIME_MAX,
-    }
-    .fetch(agency)
-    .await
+    })
 }
 
 /// How to fetch.
@@ -136,7 +147,7 @@ impl Fetcher {
             match agency {
                 Agency::File(path) => read(path).await.map(|bytes| Fetched { bytes, root: None }),
                 Agency::Url { url, root } => {
-                    let bytes = self.get(url).await?;
+                    let (bytes, _) = self.get(url).await?;
                     if root.is_none() {
                         same_domain(&bytes, url, Clock::start().now().utc)?;
                     }
@@ -153,7 +164,18 @@ impl Fetcher {
         }
     }
 
-    async fn get(&self, url: &Uri) -> Result<Bytes, Fault> {
+    /// What time it is where the descriptor comes from; none: a file, or a server that does
+    /// not say.
+    pub async fn clock(&self, agency: &Agency) -> Option<Timestamp> {
+        let Agency::Url { url, .. } = agency else {
+            return None;
+        };
+        let asked = tokio::time::timeout(self.time_max, self.get(url)).await;
+        asked.ok()?.ok()?.1
+    }
+
+    /// The body, and the server's time.
+    async fn get(&self, url: &Uri) -> Result<(Bytes, Option<Timestamp>), Fault> {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(self.tls.clone())
             .https_or_http()
@@ -179,8 +201,9 @@ impl Fetcher {
             }
             status => return Err(no_answer(&format!("the web server answers {status}"))),
         }
+        let date = response.headers().get(header::DATE).and_then(date);
         match Limited::new(response.into_body(), SIZE_MAX).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
+            Ok(body) => Ok((body.to_bytes(), date)),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
             Err(error) => Err(no_answer(&root_cause(error.as_ref()))),
         }
@@ -242,6 +265,16 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_servers_time_is_read_and_anything_else_is_none() {
+        let read = |text: &str| date(&header::HeaderValue::from_str(text).unwrap());
+        let time = read("Fri, 27 Nov 2026 18:53:32 GMT").unwrap();
+        assert_eq!(time.as_secs(), 1_795_805_612);
+        for wrong in ["", "yesterday", "2026-11-27T18:53:32Z"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 
     const ROOT: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 

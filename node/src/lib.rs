@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod devices;
+pub mod doctor;
 pub mod encode;
 pub mod endpoint;
 pub mod engine;

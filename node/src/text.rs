@@ -8,6 +8,7 @@ use std::fmt;
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
 use suora_protocol::fault::Code;
+use suora_protocol::finding::{Finding, Said};
 use unic_langid::{LanguageIdentifier, langid};
 
 const FI: &str = include_str!("../locales/fi.ftl");
@@ -96,6 +97,25 @@ impl Texts {
         } else {
             (self.sentence(code), self.next(code))
         }
+    }
+
+    /// What a finding of the doctor says, and what to do next: its own words, else its code's.
+    pub fn finding(&self, finding: &Finding) -> Said {
+        let args: FluentArgs<'_> = finding
+            .values
+            .iter()
+            .map(|(name, value)| (*name, plain(value)))
+            .collect();
+        let id = finding.id();
+        let sentence = self.format(&id, None, Some(&args));
+        let own = self.format(&id, Some("next"), Some(&args));
+        let code = finding.fault.as_ref().map(|fault| fault.code);
+        let next = if own == id {
+            code.map(|code| self.next(code))
+        } else {
+            Some(own)
+        };
+        finding.said(sentence, next)
     }
 
     /// A number with so many decimals, as this language writes it.
@@ -305,7 +325,12 @@ mod tests {
         };
         let unused: Vec<_> = entries
             .keys()
-            .filter(|id| !id.starts_with("code-") && !id.starts_with("own-") && !named(id))
+            .filter(|id| {
+                !["code-", "own-", "doctor-"]
+                    .iter()
+                    .any(|kind| id.starts_with(kind))
+            })
+            .filter(|id| !named(id))
             .collect();
         assert!(
             unused.is_empty(),

@@ -157,6 +157,12 @@ codes! {
     Crowded = 0x78, "crowded", Relay;
     /// The work was not done as asked for.
     BadWork = 0x79, "bad-work", Peer;
+    /// Others can read or change a file or folder that they should not.
+    UnsafePermissions = 0x7c, "unsafe-permissions", Us;
+    /// A document is still valid, and not for long.
+    EndsSoon = 0x7d, "ends-soon", Agency;
+    /// A port cannot be listened on.
+    CannotListen = 0x7e, "cannot-listen", Us;
 }
 
 impl Code {

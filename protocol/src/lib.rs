@@ -4,6 +4,7 @@ pub mod consultation;
 pub mod desk;
 pub mod documents;
 pub mod fault;
+pub mod finding;
 pub mod identity;
 pub mod limits;
 #[cfg(feature = "media")]

@@ -1,6 +1,7 @@
 //! The command line of `suora-relay`.
 
 pub mod descriptor;
+pub mod doctor;
 pub mod init;
 pub mod issue;
 
@@ -36,6 +37,8 @@ enum Command {
         #[command(subcommand)]
         what: descriptor::What,
     },
+    /// Check a relay's set-up, whether it can be reached, and the agency's web page.
+    Doctor(doctor::Doctor),
     /// Run the relay of a data directory until SIGTERM; SIGHUP reads the descriptor again.
     Serve {
         /// The data directory, `relay/` of `init`.
@@ -58,7 +61,7 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
         }
     };
     match execute(arguments.command, faults) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(fault) => {
             eprintln!("suora-relay: {fault}");
             ExitCode::FAILURE
@@ -66,8 +69,20 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
     }
 }
 
-fn execute(command: Command, faults: Faults) -> Result<(), Fault> {
-    match command {
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))
+}
+
+fn execute(command: Command, faults: Faults) -> Result<u8, Fault> {
+    let done = match command {
+        Command::Doctor(doctor) => {
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            return runtime()?.block_on(doctor.run());
+        }
         Command::Init(init) => init.run(),
         Command::Issue { whom } => whom.run(),
         Command::Descriptor { what } => what.run(),
@@ -80,12 +95,8 @@ fn execute(command: Command, faults: Faults) -> Result<(), Fault> {
                 .with_ansi(std::io::stderr().is_terminal())
                 .with_writer(std::io::stderr)
                 .try_init();
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))?;
-            runtime.block_on(serve::serve(&dir, faults))
+            runtime()?.block_on(serve::serve(&dir, faults))
         }
-    }
+    };
+    done.map(|()| 0)
 }

@@ -8,12 +8,14 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod http;
 pub mod hub;
 pub mod keys;
 pub mod metrics;
 pub mod serve;
 pub mod store;
+pub mod text;
 
 /// Rules that a negative control breaks. Shipped programs pass the default: none.
 #[derive(Clone, Copy, Debug, Default)]

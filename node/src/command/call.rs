@@ -35,8 +35,8 @@ impl Call {
     }
 }
 
-/// The key of this person on this device, made when it is first needed.
-fn own_key() -> Result<Seed, Fault> {
+/// Where the key of this person on this device is.
+pub(super) fn own_key_file() -> Result<PathBuf, Fault> {
     let data = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
@@ -44,12 +44,19 @@ fn own_key() -> Result<Seed, Fault> {
         .ok_or_else(|| {
             Fault::new(Code::BadConfig).with("no home folder for the key: give --key FILE")
         })?;
-    let dir = data.join("suora");
-    let path = dir.join("suora.key");
+    Ok(data.join("suora/suora.key"))
+}
+
+/// That key, made when it is first needed.
+fn own_key() -> Result<Seed, Fault> {
+    let path = own_key_file()?;
     if path.exists() {
         return keys::load(&path);
     }
-    std::fs::create_dir_all(&dir)
-        .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", dir.display())))?;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|error| {
+            Fault::new(Code::BadFile).with(format!("{}: {error}", dir.display()))
+        })?;
+    }
     keys::create(&path)
 }

@@ -148,6 +148,7 @@ mod tests {
             metrics: "127.0.0.1:0".parse().unwrap(),
             connections_per_prefix: 1,
             connections: 1,
+            tickets_per_prefix: 1,
         };
         let peer = Key::from_secret(&[1; 32]).peer_id();
         let own_addresses = own(&config, &peer);

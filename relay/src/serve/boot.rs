@@ -29,13 +29,19 @@ fn bad(what: String) -> Fault {
     Fault::new(Code::BadConfig).with(what)
 }
 
-/// Reads a data directory, or says what is wrong with it and how to mend it.
-pub fn read(dir: &Path, now: Timestamp) -> Result<Boot, Fault> {
-    if std::env::var_os("SSLKEYLOGFILE").is_some() {
+/// TLS libraries write their secrets where `SSLKEYLOGFILE` says.
+pub(crate) fn no_key_log(is_set: bool) -> Result<(), Fault> {
+    if is_set {
         return Err(bad(
             "SSLKEYLOGFILE is set: it would write session keys to a file; unset it".into(),
         ));
     }
+    Ok(())
+}
+
+/// Reads a data directory, or says what is wrong with it and how to mend it.
+pub fn read(dir: &Path, now: Timestamp) -> Result<Boot, Fault> {
+    no_key_log(std::env::var_os("SSLKEYLOGFILE").is_some())?;
     if !dir.join("relay.toml").is_file() {
         return Err(bad(format!(
             "{} is no data directory of a relay (no relay.toml): make one with suora-relay init",
@@ -88,21 +94,23 @@ pub fn descriptor_again(
     Ok(descriptor)
 }
 
-fn signed(dir: &Path) -> Result<Signed<Descriptor>, Fault> {
+/// The bytes of `descriptor.cose`.
+pub(crate) fn signed(dir: &Path) -> Result<Signed<Descriptor>, Fault> {
     let path = dir.join("descriptor.cose");
     let bytes = fs::read(&path)
         .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display())))?;
     Signed::from_bytes(bytes)
 }
 
-fn lists(descriptor: &Verified<Descriptor>, key: &Key) -> bool {
+/// Whether the descriptor leads to the relay with this key.
+pub(crate) fn lists(descriptor: &Verified<Descriptor>, key: &Key) -> bool {
     let end = format!("/p2p/{}", key.peer_id().to_text());
     descriptor.relays.iter().any(|relay| relay.ends_with(&end))
 }
 
 /// A relay that could make officers could answer every citizen itself, so no key that
 /// can may lie in its data directory, whatever the file is called.
-fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), Fault> {
+pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), Fault> {
     let powers = |peer: &PeerId| {
         let issuing = |key: &&suora_protocol::documents::UseKey| {
             key.use_ == KeyUse::Issuing && key.key == *peer

@@ -119,6 +119,42 @@ impl Sqlite {
             wrong => Err(senseless(wrong.join("; "))),
         }
     }
+
+    /// Looks at a file, which a relay may be using, without a change: whether it is whole and
+    /// of this version, and how many tickets it holds.
+    pub async fn examine(path: &Path) -> Result<i64, Fault> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&options)
+            .await
+            .map_err(failed)?;
+        let said: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        if said != "ok" {
+            return Err(senseless(said));
+        }
+        let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        let known = migrations().last().map_or(0, |newest| newest.version);
+        if version > known {
+            return Err(Fault::new(Code::BadFile).with(format!(
+                "the store: a newer relay made it (version {version}, this one knows {known}): run that one, or restore a copy from before"
+            )));
+        }
+        let tickets = sqlx::query_scalar("SELECT count(*) FROM ticket")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        connection.close().await.map_err(failed)?;
+        Ok(tickets)
+    }
 }
 
 /// The schemas so far, in order.
@@ -354,5 +390,27 @@ mod tests {
         let error = Sqlite::open(&path).await.unwrap_err();
         assert_eq!(error.code, Code::BadFile);
         assert!(error.to_string().contains("already exists"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_in_use_is_examined_without_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("relay.db");
+        let mut store = Sqlite::open(&path).await.unwrap();
+        let changes = [Change::Put(row(1)), Change::Put(row(2))];
+        store.commit(&changes).await.unwrap();
+        assert_eq!(Sqlite::examine(&path).await, Ok(2));
+        store.commit(&[Change::Drop(row(1).ticket)]).await.unwrap();
+        assert_eq!(Sqlite::examine(&path).await, Ok(1));
+        let newer = "UPDATE _sqlx_migrations SET version = 7";
+        sqlx::query(newer)
+            .execute(&mut store.connection)
+            .await
+            .unwrap();
+        let error = Sqlite::examine(&path).await.unwrap_err();
+        assert!(error.to_string().contains("newer"), "{error}");
+        std::fs::write(&path, [0x55; 5_000]).unwrap();
+        let error = Sqlite::examine(&path).await.unwrap_err();
+        assert_eq!(error.code, Code::BadFile);
     }
 }
