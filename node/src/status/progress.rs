@@ -262,7 +262,7 @@ mod tests {
                 "The agency's relay answers.",
                 "You wait as number 1.",
                 "Connected with Matti from Tax Agency, verified by credential. Waiting for the officer's yes.",
-                "The officer accepted. You see and hear each other now: direct (UDP), post-quantum key exchange.",
+                "The officer accepted. The conversation begins: direct (UDP), post-quantum key exchange.",
                 "Matti: Hello",
                 "The conversation is over.",
             ]
