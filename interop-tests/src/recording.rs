@@ -118,7 +118,7 @@ pub fn check(recording: &Recording, report: &Value) -> Result<Summary, Vec<Strin
         pictures: recording.pictures.len(),
         missing: order(recording, &mut problems),
         longest_gap_ms: gaps(recording).fold(0.0, f64::max),
-        freezes: freezes(recording),
+        freezes: freezes(gaps(recording)),
         skews_ms: skews(recording),
     };
     if recording.pictures.is_empty() {
@@ -194,11 +194,12 @@ pub fn gaps(recording: &Recording) -> impl Iterator<Item = f64> {
     (1..shown.len()).map(move |n| shown[n] - shown[n - 1])
 }
 
-/// Gaps longer than max(3 × mean, mean + 150 ms) of the 30 before.
-pub fn freezes(recording: &Recording) -> u64 {
+/// How many of these times between pictures, in ms, are longer than max(3 × mean, mean + 150 ms)
+/// of the 30 before.
+pub fn freezes(gaps: impl IntoIterator<Item = f64>) -> u64 {
     let mut last: VecDeque<f64> = VecDeque::new();
     let mut freezes = 0;
-    for gap in gaps(recording) {
+    for gap in gaps {
         if !last.is_empty() {
             let mean = last.iter().sum::<f64>() / last.len() as f64;
             freezes += u64::from(gap > (3.0 * mean).max(mean + 150.0));
@@ -381,7 +382,7 @@ mod tests {
     #[test]
     fn a_freeze_that_the_report_does_not_know_is_noticed() {
         let (recording, mut report) = record(Faults::default(), 0.3);
-        assert_eq!(freezes(&recording), 1);
+        assert_eq!(freezes(gaps(&recording)), 1);
         report["video"]["received"]["freezes"] = json!(0);
         let problems = problems(check(&recording, &report));
         assert!(problems.contains("1 freezes"), "{problems}");

@@ -32,7 +32,7 @@ pub fn measure(report: &Value, clip: &Clip, film: &Film, speech: &Speech) -> Mea
     let heard = speech.stoi.is_some();
     Measure::ALL.map(|measure| match measure {
         Measure::Freezes if gaps.is_empty() => f64::NAN,
-        Measure::Freezes => freezes(&film.recording) as f64,
+        Measure::Freezes => freezes(gaps.iter().copied()) as f64,
         Measure::LongestGap => gaps.iter().copied().fold(f64::NAN, f64::max),
         Measure::Pictures => gaps.len() as f64 * 1_000.0 / spans,
         Measure::PictureLatency => reported("/video/received/latency_ms/p95"),

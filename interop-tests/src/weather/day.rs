@@ -10,14 +10,15 @@ use suora_protocol::time::Timestamp;
 
 use super::line::{Loss, Weather};
 use super::table::{Aim, Figures, Run, Scene, quantile};
+use crate::recording::freezes;
 
 /// What a participant heard and saw, times in ms.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Day {
     /// Pictures shown a second.
     pub fps: f64,
-    /// Gaps between pictures over three mean intervals and over 150 ms more than one.
-    pub freezes: usize,
+    /// Freezes of the picture.
+    pub freezes: u64,
     /// The longest gap between pictures.
     pub gap: f64,
     /// From camera to screen.
@@ -42,8 +43,6 @@ impl Day {
             .filter(|shown| shown.show && span.contains(&shown.at))
             .collect();
         let gaps = gaps(&span, shown.iter().map(|shown| shown.at));
-        let mean = gaps.iter().sum::<f64>() / gaps.len().max(1) as f64;
-        let freeze = |gap: &&f64| **gap > (3.0 * mean).max(mean + 150.0);
         let ms = |late: i64| late as f64 / 1_000.0;
         let latencies = shown
             .iter()
@@ -65,7 +64,7 @@ impl Day {
         let bytes: usize = shown.iter().map(|shown| shown.frame.data.len()).sum();
         Self {
             fps: shown.len() as f64 / secs,
-            freezes: gaps.iter().filter(freeze).count(),
+            freezes: freezes(gaps.iter().copied()),
             gap: gaps.iter().copied().fold(0.0, f64::max),
             picture: quantile(latencies.collect(), 0.95),
             sound: quantile(heard.collect(), 0.95),
