@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use suora_protocol::fault::Fault;
+use suora_protocol::media::allot;
 use suora_protocol::media::jitter::FRAME;
 use suora_protocol::media::{EncodedFrame, Kind};
 
@@ -17,6 +18,7 @@ use crate::worker::{Mailbox, Slot, Worker};
 #[derive(Debug)]
 pub struct Control {
     target: AtomicU32,
+    sound: AtomicU32,
     loss: AtomicU8,
     keyframe: AtomicBool,
     wanted: AtomicBool,
@@ -30,6 +32,7 @@ impl Control {
     pub fn new(bits_per_second: u32) -> Self {
         Self {
             target: AtomicU32::new(bits_per_second),
+            sound: AtomicU32::new(allot::SOUND),
             loss: AtomicU8::new(0),
             keyframe: AtomicBool::new(false),
             wanted: AtomicBool::new(true),
@@ -44,6 +47,11 @@ impl Control {
     /// The target in bits a second.
     pub fn target(&self) -> u32 {
         self.target.load(Ordering::Relaxed).max(Self::TARGET_MIN)
+    }
+
+    /// From now on so many bits of sound a second.
+    pub fn set_sound(&self, bits_per_second: u32) {
+        self.sound.store(bits_per_second, Ordering::Relaxed);
     }
 
     /// So many per cent of sound get lost: from now on its packets bring redundancy for that.
@@ -96,7 +104,7 @@ pub fn video(
     })
 }
 
-/// Encodes sound as Opus: 32 kbit/s, tuned for speech, in-band FEC for the loss that was
+/// Encodes sound as Opus: 32 kbit/s, less where a way does not carry that, tuned for speech, in-band FEC for the loss that was
 /// measured, nothing while nobody speaks. Ends with the mailbox.
 pub fn audio(
     mut sounds: Mailbox<Sound>,
@@ -110,6 +118,7 @@ pub fn audio(
                 return;
             }
             encoder.set_loss(control.loss.load(Ordering::Relaxed));
+            encoder.set_bitrate(control.sound.load(Ordering::Relaxed));
             if let Some(data) = encoder.speak(&sound.samples) {
                 out(EncodedFrame {
                     kind: Kind::Audio,

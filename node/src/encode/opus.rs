@@ -2,10 +2,9 @@
 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::SOUND_FRAME;
+use suora_protocol::media::allot::SOUND;
 use suora_protocol::media::opus::is_pause;
 
-/// Bits a second.
-const BITRATE: i32 = 32_000;
 /// The redundancy is made for this loss before any was measured, in per cent.
 const LOSS: u8 = 5;
 /// Marks of a pause that are sent before packets are left out.
@@ -17,6 +16,8 @@ const PACKET_MAX: usize = 1_275;
 #[derive(Debug)]
 pub struct Encoder {
     opus: opus::Encoder,
+    /// Bits a second.
+    bitrate: u32,
     loss: u8,
     /// Marks of the pause that is now.
     marks: u32,
@@ -32,15 +33,17 @@ impl Encoder {
         let new = || {
             let mut encoder =
                 opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)?;
-            encoder.set_bitrate(opus::Bitrate::Bits(BITRATE))?;
             encoder.set_signal(opus::Signal::Voice)?;
             Ok(encoder)
         };
-        Ok(Self {
+        let mut encoder = Self {
             opus: new().map_err(fault)?,
+            bitrate: 0,
             loss: 0,
             marks: 0,
-        })
+        };
+        encoder.set_bitrate(SOUND);
+        Ok(encoder)
     }
 
     /// The same for a network: with in-band FEC, and with [`Self::speak`] without pauses.
@@ -52,6 +55,17 @@ impl Encoder {
             .map_err(fault)?;
         encoder.set_loss(LOSS);
         Ok(encoder)
+    }
+
+    /// From now on so many bits a second.
+    pub fn set_bitrate(&mut self, bits_per_second: u32) {
+        if bits_per_second != self.bitrate {
+            let bits = i32::try_from(bits_per_second).unwrap_or(i32::MAX);
+            match self.opus.set_bitrate(opus::Bitrate::Bits(bits)) {
+                Ok(()) => self.bitrate = bits_per_second,
+                Err(error) => tracing::error!(%error, "cannot set the bitrate of sound"),
+            }
+        }
     }
 
     /// From now on the redundancy is for so many per cent of loss.
@@ -138,6 +152,23 @@ mod tests {
         // never longer than 420 ms without one
         let longest = sent.split(|sent| *sent).map(<[bool]>::len).max().unwrap();
         assert!(longest <= 20, "{longest}");
+    }
+
+    #[test]
+    fn speech_becomes_thinner_while_it_is_spoken() {
+        let mut encoder = Encoder::live().unwrap();
+        let speech = speech();
+        let bytes = [SOUND, SOUND / 2, SOUND].map(|bitrate| {
+            encoder.set_bitrate(bitrate);
+            let packets = speech
+                .chunks_exact(SOUND_FRAME)
+                .filter_map(|frame| encoder.speak(frame));
+            packets.map(|packet| packet.len()).sum::<usize>()
+        });
+        assert!(
+            bytes[1] * 3 < bytes[0] * 2 && bytes[2] * 4 > bytes[0] * 3,
+            "{bytes:?}"
+        );
     }
 
     #[test]
