@@ -418,6 +418,8 @@ impl Engine {
                     // muted before anyone was there: say so now; encoding it cannot fail
                     let _ = session.talk().media(both(self.media, self.capture));
                     let view = session.view(Stage::Warm);
+                    self.out
+                        .push_back(Output::Session(id, SessionCommand::Warm));
                     self.out.push_back(Output::View(view));
                     self.proven(now);
                 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use quinn::{Connection, ConnectionError, VarInt};
 use suora_protocol::documents::SessionId;
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits::PROBE_PACKETS;
 use suora_protocol::media::EncodedFrame;
 use suora_protocol::time::{Now, Timestamp};
 use tokio::sync::oneshot;
@@ -169,6 +170,8 @@ struct Task {
     last: (Instant, u64, u64, u64),
     peer_streams: u64,
     peer_pictures: u64,
+    /// Datagrams of a train and of answers to one.
+    probes: u64,
     open: bool,
     /// When the talk was over, before the goodbyes.
     left: Option<Timestamp>,
@@ -212,6 +215,7 @@ impl Task {
             last: (now.mono, 0, 0, 0),
             peer_streams: 0,
             peer_pictures: 0,
+            probes: 0,
             open: false,
             left: None,
             alive: Alive::new(now.mono),
@@ -354,6 +358,10 @@ impl Task {
     ) -> Result<(), Fault> {
         match command {
             SessionCommand::Send(bytes) => control.send(bytes)?,
+            SessionCommand::Warm => {
+                self.probes += u64::from(PROBE_PACKETS);
+                self.uplink.probe(now);
+            }
             SessionCommand::Open => {
                 self.open = true;
                 self.uplink.open(now);
@@ -388,8 +396,13 @@ impl Task {
     fn downward(&mut self, now: Now) -> Result<(), Fault> {
         for upward in self.downlink.tick(now)? {
             match upward {
-                Upward::Report(bytes) => self.uplink.report(bytes),
+                Upward::Report(bytes) => {
+                    // before the accept only answers leave
+                    self.probes += u64::from(!self.open);
+                    self.uplink.report(bytes);
+                }
                 Upward::Keyframe => self.uplink.keyframe(),
+                Upward::Probed(bits) => self.uplink.probed(now, bits),
                 Upward::Arrivals(arrivals) => {
                     self.uplink.arrivals(now, &arrivals);
                     if let Some(trip) = self.uplink.round_trip() {
@@ -447,7 +460,7 @@ impl Task {
             fps: figures.shown as f64 / secs,
             control_bytes: control.written(),
             peer_stream_bytes: control.read() + self.peer_pictures,
-            datagrams: quinn.frame_tx.datagram,
+            datagrams: quinn.frame_tx.datagram.saturating_sub(self.probes),
             peer_streams: self.peer_streams,
             sound: SoundStats {
                 played_ms: figures.played_ms,

@@ -160,7 +160,7 @@ pub struct Stats {
     pub control_bytes: u64,
     /// Bytes of all streams of the other end that were read so far.
     pub peer_stream_bytes: u64,
-    /// DATAGRAM frames sent.
+    /// DATAGRAM frames sent, without trains and their answers.
     pub datagrams: u64,
     /// Unidirectional streams that the other end opened.
     pub peer_streams: u64,

@@ -86,6 +86,10 @@ pub const UNTOLD: Duration = Duration::from_millis(300);
 pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 /// Most packets that one arrival report covers on a flow.
 pub const REPORT_PACKETS_MAX: usize = 256;
+/// Packets of a train that asks how much a way carries.
+pub const PROBE_PACKETS: u8 = 6;
+/// Bytes of each of them, without the flow id.
+pub const PROBE_BYTES: usize = 1_000;
 /// Interval of arrival reports.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(80);
 /// A packet of sound is lost once one after it came this long before a report.

@@ -21,6 +21,7 @@ pub mod ladder;
 pub mod opus;
 pub mod outgoing;
 pub mod playout;
+pub mod probe;
 pub mod rate;
 pub mod receiver;
 pub mod rtcp;

@@ -117,6 +117,13 @@ pub fn flow() -> Result<Vectors, Fault> {
         &[0x19],
         Some((1, "again")),
     );
+    add("probe", "a train of the host", &[0x0a], Some((0, "probe")));
+    add(
+        "probed",
+        "the guest's answer to it",
+        &[0x1b],
+        Some((1, "probed")),
+    );
     add("unknown-kind", "kind 3 is ignored", &[0x03], None);
     add(
         "unknown-participant",
@@ -167,6 +174,8 @@ pub fn verify_flow(case: &Case) -> Result<Facts, Fault> {
         Part::Audio => "audio",
         Part::Video => "video",
         Part::Again => "again",
+        Part::Probe => "probe",
+        Part::Probed => "probed",
     });
     let mut written = Vec::new();
     flow::put_varint(&mut written, known.map_or(id, Flow::id));

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt, WriteError};
 use suora_node::decode::player::{Block, Player};
+use suora_node::encode::h264::quantiser::keyframe_most;
 use suora_node::endpoint::congestion;
 use suora_protocol::fault::Fault;
 use suora_protocol::media::flow::{self, Flow, Part};
 use suora_protocol::media::jitter::{self, Ledger};
 use suora_protocol::media::outgoing::{Gone, Outgoing, Quic};
 use suora_protocol::media::playout::Playout;
-use suora_protocol::media::rate::Rate;
+use suora_protocol::media::rate::{Rate, Way};
 use suora_protocol::media::receiver::{self, Receiver};
 use suora_protocol::media::sender::{self, Sender};
 use suora_protocol::media::{EncodedFrame, Kind};
@@ -21,14 +22,17 @@ use suora_protocol::time::{Now, Timestamp};
 
 use super::wire::Tenant;
 
+/// Both ends are proven so long before sound and picture begin.
+const WARM: Duration = Duration::from_millis(800);
+
 /// Where frames come from.
 pub trait Source {
     /// Frames that are due; `target` is of pictures, in bits a second; `None`: none is wanted now.
     fn due(&mut self, now: Now, target: Option<u32>, keyframe: bool) -> Vec<EncodedFrame>;
     /// When the next is due.
     fn next(&self) -> Option<Instant>;
-    /// So many per cent of sound get lost.
-    fn loss(&mut self, _percent: u8) {}
+    /// So many bits of sound a second, of which so many per cent get lost.
+    fn sound(&mut self, bits_per_second: u32, percent: u8);
 }
 
 /// A packet of sound that arrived.
@@ -100,8 +104,8 @@ struct Wire<'a> {
 impl Quic for Wire<'_> {
     type Stream = StreamId;
 
-    fn under_way(&self) -> usize {
-        congestion::under_way(self.connection.congestion_state().clone_box())
+    fn way(&self) -> Way {
+        congestion::way(self.connection.congestion_state().clone_box())
     }
 
     fn datagram(&mut self, bytes: Bytes) {
@@ -147,6 +151,8 @@ pub struct End {
     /// When sound and picture begin.
     begin: Instant,
     up: bool,
+    /// It asked how much the way carries.
+    asked: bool,
     open: bool,
     keyframe: bool,
     finished: BTreeMap<StreamId, u64>,
@@ -173,6 +179,7 @@ impl End {
             source,
             begin: begin.mono,
             up: false,
+            asked: false,
             open: false,
             keyframe: false,
             finished: BTreeMap::new(),
@@ -293,6 +300,10 @@ impl End {
                     let _ = connection.datagrams().send(bytes, true);
                 }
                 receiver::Output::Keyframe => self.keyframe = true,
+                receiver::Output::Probed(bits) => {
+                    self.outgoing.probed(now, bits);
+                    self.steer(now, Ok(()));
+                }
                 receiver::Output::Arrivals(report) => {
                     let result = self.outgoing.arrivals(now, &report);
                     self.steer(now, result);
@@ -347,7 +358,13 @@ impl Tenant for End {
 
     fn tick(&mut self, now: Now, connection: &mut Connection) {
         if !self.open {
+            if self.up && !self.asked && now.mono + WARM >= self.begin {
+                self.asked = true;
+                self.give(now, connection, sender::Input::Probe);
+            }
             if now.mono < self.begin {
+                self.read(now, connection);
+                self.given(now, connection);
                 return;
             }
             assert!(self.up, "no connection when the weather began");
@@ -364,7 +381,8 @@ impl Tenant for End {
         let keyframe = std::mem::take(&mut self.keyframe);
         let wanted = self.outgoing.wants_picture(now);
         let target = wanted.then(|| self.outgoing.rate().target());
-        self.source.loss(self.outgoing.guard().percent());
+        let (rate, guard) = (self.outgoing.rate(), self.outgoing.guard());
+        self.source.sound(rate.allotted().sound, guard.percent());
         let frames = self.source.due(now, target, keyframe);
         self.keyframe |= keyframe && !frames.iter().any(|frame| frame.kind == Kind::Video);
         for frame in frames {
@@ -380,7 +398,8 @@ impl Tenant for End {
 
     fn deadline(&self) -> Option<Instant> {
         if !self.open {
-            return Some(self.begin);
+            let ask = self.begin.checked_sub(WARM);
+            return ask.filter(|_| self.up && !self.asked).or(Some(self.begin));
         }
         [
             self.source.next(),
@@ -395,14 +414,16 @@ impl Tenant for End {
     }
 }
 
-/// Sizes as an encoder's: sound of 80 bytes, pictures about the target, keyframes larger.
+/// Sizes as an encoder's: sound of 80 bytes, or fewer where it is thin, pictures about the target, keyframes larger.
 pub struct Model {
     start: Instant,
     pictures: u32,
     sounds: u32,
+    /// Bytes of a packet of sound.
+    sound: usize,
     fps: u32,
-    /// Bytes of a keyframe; of each picture, where the target does not say.
-    pub keyframe: usize,
+    /// Bytes of a keyframe, where the target does not say.
+    pub keyframe: Option<usize>,
     /// Pictures of this size instead of the target's.
     pub fixed: Option<usize>,
     /// Whether there are pictures at all.
@@ -416,8 +437,9 @@ impl Model {
             start: start.mono,
             pictures: 0,
             sounds: 0,
+            sound: 80,
             fps,
-            keyframe: 10_000,
+            keyframe: None,
             fixed: None,
             video: true,
         }
@@ -450,7 +472,7 @@ impl Source for Model {
         let mut frames = Vec::new();
         while self.at(self.sounds, 50) <= now.mono {
             // TOC: SILK wideband, 20 ms, mono; then: it brings the one before
-            let mut packet = vec![0xaa; 80];
+            let mut packet = vec![0xaa; self.sound];
             packet[..2].copy_from_slice(&[0x48, 0xc0]);
             let late = now.mono - self.at(self.sounds, 50);
             frames.push(frame(Kind::Audio, now.utc - late, packet, true));
@@ -461,9 +483,10 @@ impl Source for Model {
             let key = keyframe || self.pictures == 0;
             // some are twice as large as others
             let share = 0.67 + 0.67 * f64::from(self.pictures * 7 % 11) / 10.0;
+            let most = keyframe_most(640 * 360, target.unwrap_or(0));
             let size = f64::from(target.unwrap_or(0)) / 8.0 / f64::from(self.fps) * share;
             let size = match (key, self.fixed) {
-                (true, _) => self.keyframe,
+                (true, _) => self.keyframe.unwrap_or(most),
                 (false, Some(size)) => size,
                 (false, None) => size as usize,
             };
@@ -475,6 +498,10 @@ impl Source for Model {
             self.pictures += 1;
         }
         frames
+    }
+
+    fn sound(&mut self, bits_per_second: u32, _: u8) {
+        self.sound = bits_per_second as usize / 8 / 50;
     }
 
     fn next(&self) -> Option<Instant> {

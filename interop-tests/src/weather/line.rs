@@ -80,7 +80,7 @@ impl Weather {
 pub struct Line {
     weather: Weather,
     draw: Draw,
-    /// When the weather begins; before, there is nothing but its delay.
+    /// When the weather begins; before, there is nothing but its delay and first capacity.
     begin: Duration,
     /// When the bottleneck has sent all that waits.
     free: Duration,
@@ -107,41 +107,45 @@ impl Line {
 
     /// How long a packet that is sent now waits at the bottleneck.
     pub fn wait(&self, now: Duration) -> Duration {
-        self.free.saturating_sub(now.saturating_sub(self.begin))
+        self.free.saturating_sub(now)
     }
 
     /// A packet of `bytes` is sent: when it arrives; `None`: it is lost.
     pub fn send(&mut self, now: Duration, bytes: usize) -> Option<Duration> {
-        let Some(now) = now.checked_sub(self.begin) else {
-            return Some(now + self.weather.delay);
-        };
         let bytes = bytes + HEADERS;
+        if now < self.begin {
+            return Some(self.bottleneck(now, bytes) + self.weather.delay);
+        }
         self.sent.0 += 1;
         self.sent.1 += bytes as u64;
         let arrives = self.pass(now, bytes);
         self.sent.2 += u64::from(arrives.is_none());
-        arrives.map(|at| self.begin + at)
+        arrives
     }
 
     fn pass(&mut self, now: Duration, bytes: usize) -> Option<Duration> {
-        let dark = |(from, to): &(Duration, Duration)| (*from..*to).contains(&now);
+        let since = now.saturating_sub(self.begin);
+        let dark = |(from, to): &(Duration, Duration)| (*from..*to).contains(&since);
         if self.weather.blackouts.iter().any(dark) || self.lost() {
             return None;
         }
-        let begin = self.free.max(now);
-        if let Some(capacity) = self.capacity(begin) {
+        if let Some(capacity) = self.capacity(self.free.max(now)) {
             let waiting = self.free.saturating_sub(now).as_secs_f64() * capacity as f64 / 8.0;
             if waiting + bytes as f64 > self.weather.queue as f64 {
                 return None;
             }
-            self.free = self.served(begin, bytes as f64 * 8.0);
-        } else {
-            self.free = begin;
         }
+        self.bottleneck(now, bytes);
         let jitter = u64::try_from(self.weather.jitter.as_micros()).unwrap_or(0);
         let jitter = Duration::from_micros(self.draw.below(jitter));
         self.last = self.last.max(self.free + self.weather.delay + jitter);
         Some(self.last)
+    }
+
+    /// When a packet that comes now has passed the narrowest part.
+    fn bottleneck(&mut self, now: Duration, bytes: usize) -> Duration {
+        self.free = self.served(self.free.max(now), bytes as f64 * 8.0);
+        self.free
     }
 
     fn lost(&mut self) -> bool {
@@ -164,6 +168,7 @@ impl Line {
     }
 
     fn capacity(&self, at: Duration) -> Option<u64> {
+        let at = at.saturating_sub(self.begin);
         let steps = self.weather.capacity.iter().rev();
         steps
             .copied()
@@ -178,7 +183,7 @@ impl Line {
                 return at;
             };
             let done = at + Duration::from_secs_f64(bits / capacity.max(1) as f64);
-            let step = self.weather.capacity.iter().map(|step| step.0);
+            let step = self.weather.capacity.iter().map(|step| self.begin + step.0);
             match step.filter(|step| *step > at).min() {
                 Some(step) if step < done => {
                     bits -= (step - at).as_secs_f64() * capacity as f64;

@@ -427,7 +427,7 @@ pub fn large_frames(run: Run) -> Result<Figures, Fault> {
     let weather = Weather::delay(25).narrow(300_000);
     let mut scene = Scene::new(&weather, run, 200_000, |model| {
         model.fixed = Some(12_000);
-        model.keyframe = 12_000;
+        model.keyframe = Some(12_000);
     })?;
     scene.net.run_to(S(20));
     Ok(vec![(
@@ -440,7 +440,9 @@ pub fn large_frames(run: Run) -> Result<Figures, Fault> {
 /// A first keyframe of 20 kB.
 pub fn first_keyframe(run: Run) -> Result<Figures, Fault> {
     let weather = Weather::delay(50).narrow(10_000_000);
-    let mut scene = Scene::new(&weather, run, 1_000_000, |model| model.keyframe = 20_000)?;
+    let mut scene = Scene::new(&weather, run, 1_000_000, |model| {
+        model.keyframe = Some(20_000)
+    })?;
     scene.net.run_to(S(3));
     let begin = scene.at(S(0));
     let whole = scene.diary(1).whole.first().copied();

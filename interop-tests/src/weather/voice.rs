@@ -80,7 +80,8 @@ impl Source for Voice {
         Some(self.at().min(pictures))
     }
 
-    fn loss(&mut self, percent: u8) {
+    fn sound(&mut self, bits_per_second: u32, percent: u8) {
+        self.encoder.set_bitrate(bits_per_second);
         self.encoder.set_loss(percent);
     }
 }

@@ -120,5 +120,35 @@ fn where_both_do_not_fit_the_picture_rests_and_sound_goes_on() {
     }
     assert!((20..40).contains(&rests), "{rests} of 40 s");
     let queueing = scene.queueing(S(20), S(60), 0.9);
-    assert!(queueing < 100.0, "{queueing} ms");
+    assert!(queueing < 120.0, "{queueing} ms");
+}
+
+#[test]
+fn on_a_narrow_wire_sound_is_whole_from_the_first_second_on() {
+    let weather = Weather::delay(50).narrow(300_000);
+    let mut scene = Scene::new(&weather, (Controller::Ours, 1), 1_000_000, |_| {}).unwrap();
+    scene.net.run_to(S(4));
+    let first = scene.queueing(S(0), S(1), 1.0);
+    assert!(first < 150.0, "{first} ms");
+    let shown = scene.diary(1).shown.first().map(|shown| shown.at);
+    let begin = scene.at(S(0));
+    assert!(shown.is_some_and(|at| at.micros_since(begin) < 1_000_000));
+}
+
+#[test]
+fn sound_becomes_thin_where_it_does_not_fit_alone() {
+    let weather = Weather {
+        queue: 6_000,
+        ..Weather::delay(30).narrow(80_000)
+    };
+    let mut scene = Scene::new(&weather, (Controller::Ours, 1), 1_000_000, |_| {}).unwrap();
+    let mut thin = 0;
+    for second in 1..=60 {
+        scene.net.run_to(S(second));
+        thin += u32::from(scene.end(0).rate().allotted().sound < 20_000);
+    }
+    assert!(thin > 25, "{thin} s");
+    // 600 ms where it stays as it is
+    let queueing = scene.queueing(S(30), S(60), 0.5);
+    assert!(queueing < 400.0, "{queueing} ms");
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
+use suora_protocol::media::rate::Way;
 
 /// Above what is in flight.
 const ABOVE: u64 = 16 * 1_024;
@@ -20,21 +21,32 @@ pub struct Floating;
 
 impl ControllerFactory for Floating {
     fn build(self: Arc<Self>, _: Instant, _: u16) -> Box<dyn Controller> {
-        Box::new(Window { in_flight: 0 })
+        Box::new(Window::default())
     }
 }
 
-/// Bytes under way on a connection with this controller; 0 with another one.
-pub fn under_way(controller: Box<dyn Controller>) -> usize {
+/// What a connection with this controller sent; nothing with another one.
+pub fn way(controller: Box<dyn Controller>) -> Way {
     let window = controller.into_any().downcast::<Window>();
-    window.map_or(0, |window| {
-        usize::try_from(window.in_flight).unwrap_or(usize::MAX)
-    })
+    window.map_or_else(
+        |_| Way::default(),
+        |window| {
+            let under_way = usize::try_from(window.in_flight).unwrap_or(usize::MAX);
+            let Window { acked, lost, .. } = *window;
+            Way {
+                under_way,
+                acked,
+                lost,
+            }
+        },
+    )
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Window {
     in_flight: u64,
+    acked: u64,
+    lost: u64,
 }
 
 impl Controller for Window {
@@ -43,6 +55,7 @@ impl Controller for Window {
     }
 
     fn on_ack(&mut self, _: Instant, _: Instant, bytes: u64, _: bool, _: &RttEstimator) {
+        self.acked = self.acked.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
@@ -51,6 +64,7 @@ impl Controller for Window {
     }
 
     fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, lost: u64) {
+        self.lost = self.lost.saturating_add(lost);
         self.in_flight = self.in_flight.saturating_sub(lost);
     }
 
@@ -80,7 +94,7 @@ mod tests {
     // covers: SUORA-SES-008
     #[test]
     fn the_window_stays_above_what_is_in_flight() {
-        let mut window = Window { in_flight: 0 };
+        let mut window = Window::default();
         assert_eq!(window.window(), LEAST);
         #[expect(clippy::disallowed_methods, reason = "door: a moment for quinn's API")]
         let now = Instant::now();
@@ -88,5 +102,6 @@ mod tests {
         assert_eq!(window.window(), 100_000 + ABOVE);
         window.on_congestion_event(now, now, true, 100_000);
         assert_eq!(window.window(), LEAST);
+        assert_eq!(way(window.clone_box()).lost, 100_000);
     }
 }

@@ -205,6 +205,8 @@ pub struct Dial {
 pub enum SessionCommand {
     /// Send a framed control message.
     Send(Bytes),
+    /// Both ends are proven.
+    Warm,
     /// The gate opens.
     Open,
     /// What the person wants to send.

@@ -43,6 +43,8 @@ pub enum Upward {
     Keyframe,
     /// Learn what arrived.
     Arrivals(ArrivalReport),
+    /// Learn how many bits a second the way carries.
+    Probed(u64),
 }
 
 /// The other end's sound and picture on their way in.
@@ -135,6 +137,7 @@ impl Downlink {
                 Output::Frame(frame) => self.playout.push(now, frame),
                 Output::Datagram(bytes) => upward.push(Upward::Report(bytes)),
                 Output::Keyframe => upward.push(Upward::Keyframe),
+                Output::Probed(bits) => upward.push(Upward::Probed(bits)),
                 Output::Arrivals(arrivals) => upward.push(Upward::Arrivals(arrivals)),
                 Output::Wait(due, _) => {
                     self.due = due;

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use quinn::{Connection, SendStream, VarInt};
 use suora_protocol::fault::Fault;
 use suora_protocol::media::outgoing::{Gone, Outgoing, Quic};
-use suora_protocol::media::rate::Rate;
+use suora_protocol::media::rate::{Rate, Way};
 use suora_protocol::media::rtcp::ArrivalReport;
 use suora_protocol::media::sender::{Input, Sender};
 use suora_protocol::media::{EncodedFrame, Kind};
@@ -35,8 +35,8 @@ struct Wire {
 impl Quic for Wire {
     type Stream = SendStream;
 
-    fn under_way(&self) -> usize {
-        congestion::under_way(self.connection.congestion_state())
+    fn way(&self) -> Way {
+        congestion::way(self.connection.congestion_state())
     }
 
     fn datagram(&mut self, bytes: Bytes) {
@@ -102,6 +102,17 @@ impl Uplink {
             size: None,
             left: 0,
         }
+    }
+
+    /// Both ends are proven: asks how much the way carries.
+    pub fn probe(&mut self, now: Now) {
+        self.input(now, Input::Probe);
+    }
+
+    /// The way carries so many bits a second, as far as a train could tell.
+    pub fn probed(&mut self, now: Now, bits: u64) {
+        self.outgoing.probed(now, bits);
+        self.steer(now, Ok(()));
     }
 
     /// The gate opens.
@@ -219,6 +230,8 @@ impl Uplink {
         }
         self.encoder.set_target(self.outgoing.rate().target());
         self.encoder.set_wanted(self.outgoing.wants_picture(now));
+        let rate = self.outgoing.rate();
+        self.encoder.set_sound(rate.allotted().sound);
         self.encoder.set_loss(self.outgoing.guard().percent());
     }
 }

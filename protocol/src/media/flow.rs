@@ -15,6 +15,10 @@ pub enum Part {
     Video,
     /// Sound that was sent before.
     Again,
+    /// A train that asks how much the way carries.
+    Probe,
+    /// The answer to one.
+    Probed,
 }
 
 /// A flow: participant × 16 + kind.
@@ -34,6 +38,8 @@ impl Flow {
             Part::Audio => 1,
             Part::Video => 2,
             Part::Again => 9,
+            Part::Probe => 10,
+            Part::Probed => 11,
         };
         u64::from(self.participant) * 16 + part
     }
@@ -46,6 +52,8 @@ impl Flow {
             1 => Part::Audio,
             2 => Part::Video,
             9 => Part::Again,
+            10 => Part::Probe,
+            11 => Part::Probed,
             _ => return None,
         };
         Some(Self { participant, part })

@@ -7,46 +7,31 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Kind;
-use super::rate::{Fate, Packet};
-
 /// How many packets lie between a packet and its copy.
 const APART: usize = 2;
 /// Copies begin over the first share of loss, and end under the second.
 const COPIES: (f64, f64) = (0.04, 0.02);
-/// The loss is a mean of about so many packets: three seconds.
-const MEAN: f64 = 150.0;
 /// The redundancy is for at least and at most so many per cent of loss.
 const PERCENT: (f64, f64) = (5.0, 30.0);
 
 /// The guard of one track of sound.
 #[derive(Debug, Default)]
 pub struct Guard {
-    told: f64,
     loss: f64,
     copies: bool,
     last: VecDeque<Bytes>,
 }
 
 impl Guard {
-    /// Takes what a report tells of packets.
-    pub fn told(&mut self, packets: &[Packet]) {
-        for packet in packets.iter().filter(|packet| packet.kind == Kind::Audio) {
-            self.told = (self.told + 1.0).min(MEAN);
-            let lost = if packet.fate == Fate::Lost { 1.0 } else { 0.0 };
-            // the first packets alone tell little: begin at none
-            self.loss += (lost - self.loss) / self.told.max(MEAN / 3.0);
-        }
+    /// From now on this share of sound is lost, 0 to 1. Beside a queue it may be our own doing, and
+    /// copies would lose more.
+    pub fn loses(&mut self, share: f64, queues: bool) {
+        self.loss = share;
         self.copies = if self.copies {
-            self.loss > COPIES.1
+            share > COPIES.1
         } else {
-            self.loss > COPIES.0
+            share > COPIES.0 && !queues
         };
-    }
-
-    /// The share of sound that is lost, 0 to 1.
-    pub const fn loss(&self) -> f64 {
-        self.loss
     }
 
     /// The loss in per cent for which the encoder is to make redundancy.
@@ -73,29 +58,6 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::tests::base;
-
-    fn tell(guard: &mut Guard, count: usize, every: usize) {
-        let now = base();
-        for n in 0..count {
-            let lost = every > 0 && n.is_multiple_of(every);
-            let fate = if lost {
-                Fate::Lost
-            } else {
-                Fate::Arrived(None)
-            };
-            let packet = |kind, fate| Packet {
-                bytes: 80,
-                kind,
-                sent: now.mono,
-                fate,
-            };
-            guard.told(&[
-                packet(Kind::Audio, fate),
-                packet(Kind::Video, Fate::Arrived(None)),
-            ]);
-        }
-    }
 
     fn leave(guard: &mut Guard, n: u8) -> Option<u8> {
         guard.leaves(vec![n].into()).map(|copy| copy[0])
@@ -103,15 +65,14 @@ mod tests {
 
     // covers: SUORA-MED-048
     #[test]
-    fn redundancy_follows_the_loss_of_sound_alone() {
+    fn redundancy_follows_the_loss_of_sound() {
         let mut guard = Guard::default();
         assert_eq!(guard.percent(), 5);
-        tell(&mut guard, 600, 5);
-        assert!((20..=28).contains(&guard.percent()), "{}", guard.percent());
-        tell(&mut guard, 1_000, 0);
-        assert_eq!(guard.percent(), 5);
-        tell(&mut guard, 1_000, 1);
-        assert_eq!(guard.percent(), 30);
+        let percent = [0.2, 0.0, 1.0].map(|share| {
+            guard.loses(share, false);
+            guard.percent()
+        });
+        assert_eq!(percent, [24, 5, 30]);
     }
 
     // covers: SUORA-MED-046
@@ -119,18 +80,20 @@ mod tests {
     fn copies_leave_two_packets_later_while_much_is_lost() {
         let mut guard = Guard::default();
         assert!((0..10).all(|n| leave(&mut guard, n).is_none()));
-        tell(&mut guard, 300, 10);
+        guard.loses(0.1, true);
+        assert!((10..13).all(|n| leave(&mut guard, n).is_none()));
+        guard.loses(0.1, false);
         assert_eq!(
-            (10..13).map(|n| leave(&mut guard, n)).collect::<Vec<_>>(),
-            [Some(8), Some(9), Some(10)]
+            (13..16).map(|n| leave(&mut guard, n)).collect::<Vec<_>>(),
+            [Some(11), Some(12), Some(13)]
         );
         guard.mute();
-        assert_eq!([leave(&mut guard, 13), leave(&mut guard, 14)], [None, None]);
-        assert_eq!(leave(&mut guard, 15), Some(13));
+        assert_eq!([leave(&mut guard, 16), leave(&mut guard, 17)], [None, None]);
+        assert_eq!(leave(&mut guard, 18), Some(16));
         // between the two bounds it goes on, under both it ends
-        tell(&mut guard, 300, 35);
-        assert!(leave(&mut guard, 16).is_some());
-        tell(&mut guard, 600, 0);
-        assert!(leave(&mut guard, 17).is_none());
+        guard.loses(0.03, true);
+        assert!(leave(&mut guard, 19).is_some());
+        guard.loses(0.0, false);
+        assert!(leave(&mut guard, 20).is_none());
     }
 }

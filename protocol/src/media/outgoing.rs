@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 
 use super::guard::Guard;
-use super::rate::Rate;
+use super::rate::{Rate, Way};
 use super::rtcp::ArrivalReport;
 use super::sender::{Input, Output, Sender, Sent};
 use crate::fault::Fault;
@@ -29,8 +29,8 @@ pub struct Gone;
 pub trait Quic {
     /// A unidirectional stream.
     type Stream;
-    /// Bytes that were sent and are neither acknowledged nor lost.
-    fn under_way(&self) -> usize;
+    /// What became of what was sent.
+    fn way(&self) -> Way;
     /// Sends a datagram; where the buffer is full the oldest gives way.
     fn datagram(&mut self, bytes: Bytes);
     /// Opens a stream; `None`: the other end grants none now.
@@ -142,6 +142,11 @@ impl<S> Outgoing<S> {
         result
     }
 
+    /// The way carries so many bits a second, as far as a train could tell.
+    pub fn probed(&mut self, now: Now, bits: u64) {
+        self.rate.probed(now, bits);
+    }
+
     /// What the other end received.
     pub fn arrivals(&mut self, now: Now, report: &ArrivalReport) -> Result<(), Fault> {
         let feedback = self.sender.feedback(report);
@@ -154,6 +159,10 @@ impl<S> Outgoing<S> {
         self.rate.report(now, &feedback);
         self.sender
             .handle_input(now, Input::Copies(self.rate.copies()))?;
+        self.sender.handle_input(
+            now,
+            Input::Loss(self.rate.steady_loss(), self.rate.queues()),
+        )?;
         if let Some(trip) = self.round_trip() {
             self.sender.handle_input(now, Input::RoundTrip(trip))?;
         }
@@ -208,7 +217,7 @@ impl<S> Outgoing<S> {
 
     fn beat(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {
         self.beat = Some(now.mono);
-        let budget = self.rate.beat(now, quic.under_way());
+        let budget = self.rate.beat(now, quic.way());
         self.sender.handle_input(now, Input::Beat(budget))
     }
 

@@ -43,6 +43,8 @@ const KEEP: f64 = 0.85;
 const SOUND: f64 = 60_000.0;
 /// A round trip before one was seen.
 const FIRST_TRIP: Duration = Duration::from_millis(200);
+/// Bytes of a packet that may leave whenever one may, about.
+const PACKET: f64 = 1_500.0;
 /// What may leave at once at the start: a first keyframe.
 const BURST: f64 = 40_000.0;
 /// What was not sent of the target's bytes may be sent later, as much as these seconds gave.
@@ -80,6 +82,17 @@ pub struct Packet {
     pub bytes: usize,
     /// What became of it.
     pub fate: Fate,
+}
+
+/// What QUIC knows of all that it sent, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Way {
+    /// Sent, and neither acknowledged nor taken for lost.
+    pub under_way: usize,
+    /// Acknowledged so far.
+    pub acked: u64,
+    /// Taken for lost so far.
+    pub lost: u64,
 }
 
 /// What became of a packet.
@@ -136,6 +149,8 @@ pub struct Rate {
     dark: Option<(Instant, Option<Instant>)>,
     /// The first picture left.
     begun: bool,
+    /// What a train found for pictures, in bits a second.
+    room: Option<f64>,
     bucket: f64,
     /// Bytes that may leave faster than the target asks.
     credit: f64,
@@ -163,9 +178,25 @@ impl Rate {
             busy: None,
             dark: None,
             begun: false,
+            room: None,
             bucket: BURST,
             credit: BURST,
             beat: None,
+        }
+    }
+
+    /// The way carries so many bits a second, as far as a train of packets could tell: where that
+    /// is less than the first target, begin with what is there. Reports know better.
+    pub fn probed(&mut self, now: Now, bits: u64) {
+        if self.report.is_some() {
+            return;
+        }
+        let room = (bits as f64 - SOUND).max(self.bounds.0);
+        self.room = Some(room);
+        self.bucket = self.bucket.min(PACKET);
+        if room * KEEP < self.target {
+            self.set(room * KEEP);
+            self.cut_to(now, room);
         }
     }
 
@@ -193,6 +224,16 @@ impl Rate {
     /// Smoothed share of sound lost, 0 to 1.
     pub const fn loss(&self) -> f64 {
         self.loss.share()
+    }
+
+    /// The same of some seconds, for what is not to change with each burst.
+    pub const fn steady_loss(&self) -> f64 {
+        self.loss.steady()
+    }
+
+    /// Whether packets queue on the way so long that what is lost may be our own doing.
+    pub fn queues(&self) -> bool {
+        self.delay.queue() > QUEUE_SHORT
     }
 
     /// How long packets queue on the way.
@@ -238,7 +279,7 @@ impl Rate {
             now.mono.saturating_duration_since(last)
         });
         self.report = Some(now.mono);
-        let queues = self.delay.queue() > QUEUE_SHORT;
+        let queues = self.queues();
         match self.loss.report(now, &seen, queues, self.settle()) {
             Verdict::Go => self.share = 1.0,
             Verdict::Less(share) => self.share = share,
@@ -259,6 +300,9 @@ impl Rate {
                 Some(target) => self.set(target),
                 None => self.compete = None,
             }
+            // a queue that stands whatever the picture leaves may be of our own sound
+            self.allot
+                .report(now, self.target <= self.bounds.0 * 1.5, queue);
             return;
         }
         self.judge(now, feedback.at, passed);
@@ -385,6 +429,9 @@ impl Rate {
     /// Bits a second at which pictures leave.
     fn pace(&self, now: Now) -> f64 {
         let target = self.leaving();
+        if let Some(room) = self.room.filter(|_| self.report.is_none()) {
+            return room;
+        }
         if self.delay.queue() > QUEUE_LOW && self.compete.is_none() {
             return target * 1.25;
         }
@@ -398,9 +445,8 @@ impl Rate {
     }
 
     /// Bytes of pictures that may leave at this beat.
-    ///
-    /// `under_way`: bytes that QUIC sent and that are neither acknowledged nor lost.
-    pub fn beat(&mut self, now: Now, under_way: usize) -> usize {
+    pub fn beat(&mut self, now: Now, way: Way) -> usize {
+        self.loss.way(way);
         let since = self
             .beat
             .map_or(BEAT, |beat| now.mono.saturating_duration_since(beat));
@@ -411,15 +457,19 @@ impl Rate {
             return 0;
         }
         self.flows.get_or_insert(now.mono);
-        if self.begun && self.brakes(now, under_way) {
+        if self.begun && self.brakes(now, way.under_way) {
             return 0;
         }
         let pace = self.pace(now) / 8.0;
-        if self.begun {
-            let most = (pace * 2.0 * BEAT.as_secs_f64()).max(1_500.0);
+        if self.begun || self.room.is_some() {
+            let most = (pace * 2.0 * BEAT.as_secs_f64()).max(PACKET);
             self.bucket = (self.bucket + since.as_secs_f64() * pace).min(most);
             let mean = self.leaving() / 8.0;
-            self.credit = (self.credit + since.as_secs_f64() * mean * 1.1).min(mean * CREDIT);
+            let most = match self.report {
+                Some(_) => mean * CREDIT,
+                None => self.credit.max(mean * CREDIT),
+            };
+            self.credit = (self.credit + since.as_secs_f64() * mean * 1.1).min(most);
         }
         self.bucket.min(self.credit).max(0.0) as usize
     }

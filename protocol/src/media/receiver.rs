@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use self::arrived::Track;
 use super::flow::{self, Flow, Part};
+use super::probe;
 use super::rtcp::{self, ArrivalReport, Report};
 use super::rtp;
 use super::{EncodedFrame, Kind, h264};
@@ -72,6 +73,8 @@ pub enum Output {
     Keyframe,
     /// What the other end received.
     Arrivals(ArrivalReport),
+    /// The way to the other end carries so many bits a second, as far as a train could tell.
+    Probed(u64),
     /// Nothing more now; come again then.
     Wait(Option<Instant>, &'static str),
 }
@@ -233,6 +236,7 @@ pub struct Receiver {
     gap: Duration,
     asked: Option<Instant>,
     report_due: Option<Instant>,
+    probe: probe::Arrivals,
     out: VecDeque<Output>,
     received: Received,
 }
@@ -257,6 +261,7 @@ impl Receiver {
             gap: GAP_WAIT,
             asked: None,
             report_due: None,
+            probe: probe::Arrivals::default(),
             out: VecDeque::new(),
             received: Received::default(),
         }
@@ -271,6 +276,11 @@ impl Receiver {
     /// guest unless the accept follows within [`limits::EARLY_WAIT`]; single malformed
     /// packets are counted and dropped.
     pub fn handle_input(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
+        if let Input::Datagram(bytes) = input
+            && self.probe(now.mono, bytes)
+        {
+            return Ok(());
+        }
         if !self.accepted {
             return self.before_accept(now, input);
         }
@@ -341,6 +351,32 @@ impl Receiver {
     }
 
     /// The gate: a guest may hear of the accept late.
+    /// Whether this was of a train or its answer, which go before the accept, too.
+    fn probe(&mut self, now: Instant, bytes: &[u8]) -> bool {
+        let Ok((id, packet)) = flow::datagram(bytes) else {
+            return false;
+        };
+        let Some(flow) = Flow::from_id(id).filter(|flow| flow.participant == self.peer) else {
+            return false;
+        };
+        let output = match flow.part {
+            Part::Probe => self.probe.take(now, packet).map(|answer| {
+                let flow = Flow {
+                    participant: self.participant,
+                    part: Part::Probed,
+                };
+                answer.map(|answer| Output::Datagram(flow::to_datagram(flow, &answer).into()))
+            }),
+            Part::Probed => probe::read(packet).map(|bits| Some(Output::Probed(bits))),
+            _ => return false,
+        };
+        match output {
+            Ok(output) => self.out.extend(output),
+            Err(_) => self.received.malformed += 1,
+        }
+        true
+    }
+
     fn before_accept(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
         let violation = || Fault::new(Code::ProtocolViolation).with("media before accept");
         let piece = match input {

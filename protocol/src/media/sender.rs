@@ -14,6 +14,7 @@ use bytes::Bytes;
 use self::told::{Track, join};
 use super::flow::{self, Flow, Part};
 use super::guard::Guard;
+use super::probe;
 use super::rate::Feedback;
 use super::rtcp::{self, ArrivalReport};
 use super::rtp::{self, Out};
@@ -31,6 +32,8 @@ const KEYFRAME_PATIENCE: u32 = 3;
 /// What the session tells the sender.
 #[derive(Debug)]
 pub enum Input {
+    /// Both ends are proven: ask how much the way carries.
+    Probe,
     /// The gate opens: media may leave.
     Open,
     /// An encoder made this.
@@ -49,6 +52,8 @@ pub enum Input {
     RoundTrip(Duration),
     /// How often small pictures are sent from now on.
     Copies(usize),
+    /// This share of sound is lost, 0 to 1, and whether packets queue.
+    Loss(f64, bool),
     /// What the person wants to send.
     Media {
         /// Sound.
@@ -205,13 +210,17 @@ impl Sender {
                 join(&mut self.video, Kind::Video, arrivals, at, &mut packets);
             }
         }
-        self.guard.told(&packets);
         Feedback { at, packets }
     }
 
     /// Takes an input.
     pub fn handle_input(&mut self, now: Now, input: Input) -> Result<(), Fault> {
         match input {
+            Input::Probe => {
+                for packet in probe::train() {
+                    self.datagram(Part::Probe, &packet);
+                }
+            }
             Input::Open => {
                 self.open = true;
                 self.needs_keyframe = true;
@@ -252,6 +261,7 @@ impl Sender {
                 }
             }
             Input::Copies(copies) => self.copies = copies.clamp(1, limits::COPIES_MAX),
+            Input::Loss(share, queues) => self.guard.loses(share, queues),
             Input::RoundTrip(trip) => self.trip = trip.min(TRIP_MAX),
             Input::Taken(stream, bytes) => self.taken(now.mono, stream, bytes),
             Input::Beat(budget) => {
@@ -436,6 +446,8 @@ impl Sender {
                 self.pictures.pop_front();
                 if let Some(copy) = self.pictures.front_mut().filter(|next| next.copy) {
                     copy.first = Some(first);
+                    // in one packet both would be lost at once
+                    return;
                 }
             }
         }

@@ -106,6 +106,34 @@ fn received_reports(outputs: &[receiver::Output]) -> Vec<Report> {
     }))
 }
 
+// covers: SUORA-MED-057
+#[test]
+fn a_train_is_answered_before_the_accept_and_is_no_media() {
+    let start = base();
+    let mut sender = Sender::new(0, [1, 2]);
+    let train = send(&mut sender, start, sender::Input::Probe);
+    assert_eq!(train.len(), 6);
+    let (mut guest, mut host) = (Receiver::new(1, 0, 9), Receiver::new(0, 1, 8));
+    let mut told = None;
+    for (n, output) in train.into_iter().enumerate() {
+        let sender::Output::Datagram(bytes) = output else {
+            panic!("{output:?}");
+        };
+        let now = start.after(Duration::from_millis(20) * u32::try_from(n).unwrap());
+        for answer in receive(&mut guest, now, receiver::Input::Datagram(&bytes)).unwrap() {
+            let receiver::Output::Datagram(bytes) = answer else {
+                panic!("{answer:?}");
+            };
+            let outputs = receive(&mut host, now, receiver::Input::Datagram(&bytes)).unwrap();
+            told = outputs.into_iter().next();
+        }
+    }
+    assert_eq!(told, Some(receiver::Output::Probed(400_000)));
+    // of one who is not the other end it is media, and too early
+    let outputs = receive(&mut host, start, receiver::Input::Datagram(&[0x2b, 1]));
+    assert!(outputs.is_err());
+}
+
 /// A datagram of the host's sound.
 fn sound_datagram(now: Now, sequence: u16) -> Vec<u8> {
     let packet = rtp::write(Out {

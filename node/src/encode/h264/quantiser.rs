@@ -34,7 +34,7 @@ const KEYFRAME: f64 = 10_000.0;
 /// The least bytes that a keyframe may have.
 const KEYFRAME_LEAST: f64 = 3_000.0;
 /// A keyframe has at most so many seconds of the target.
-const KEYFRAME_SECONDS: f64 = 0.5;
+const KEYFRAME_SECONDS: f64 = 0.25;
 
 /// Most bytes of a keyframe of so many pixels at this target, in bits a second.
 pub fn keyframe_most(pixels: u32, target: u32) -> usize {

@@ -12,8 +12,10 @@ const FIRST: usize = 4;
 /// Width of a class of the histogram, in microseconds, and how many there are.
 const CLASS: i64 = 10_000;
 const CLASSES: usize = 50;
-/// What a packet leaves of the weight of those before it.
+/// What a packet leaves of the weight of those before it; less at first, as in NetEq, so that
+/// the unrest of a beginning is soon forgotten.
 const KEEP: f64 = 0.99;
+const KEEP_FIRST: f64 = 2.0;
 /// This share of packets is to come within the target.
 const SHARE: f64 = 0.97;
 /// What the reader's own clock may be late by.
@@ -91,7 +93,7 @@ impl Delay {
         let over = at.saturating_sub(captured).saturating_sub(base).max(0);
         let class = usize::try_from(over / CLASS).unwrap_or(CLASSES);
         self.count = self.count.saturating_add(1);
-        let keep = KEEP.min(1.0 - 1.0 / f64::from(self.count.saturating_add(1)));
+        let keep = KEEP.min(1.0 - KEEP_FIRST / f64::from(self.count.saturating_add(3)));
         for weight in &mut self.weights {
             *weight *= keep;
         }

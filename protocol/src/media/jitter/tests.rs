@@ -285,7 +285,8 @@ fn a_backlog_is_caught_up_or_let_go_within_a_second() {
             .collect();
         player.trace(0, &trace);
         let after = player.delay_at(2_000 + stall + 1_000);
-        assert!(after < 250, "{stall}: {after}");
+        // the way, the longest target and a beat
+        assert!(after < 300, "{stall}: {after}");
         let later = player.delay_at(2_000 + stall + 6_000);
         assert!(later <= 100, "{stall}: {later}");
         let skipped = player.jitter.ledger().skipped;

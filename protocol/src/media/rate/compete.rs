@@ -12,7 +12,7 @@ const PACKET: f64 = 1_250.0 * 8.0;
 /// What is kept when the queue is full.
 const KEEP: f64 = 0.7;
 /// A queue is full at this share of the longest seen.
-const FULL: f64 = 0.9;
+const FULL: f64 = 0.85;
 /// It is over once the queue was under this...
 const EMPTY: Duration = Duration::from_millis(25);
 /// ...for so long.

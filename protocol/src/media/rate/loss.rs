@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Fate, Feedback};
+use super::{Fate, Feedback, Way};
 use crate::media::Kind;
 use crate::time::Now;
 
@@ -21,14 +21,17 @@ const REST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs
 /// The rate in an experiment, of the one before.
 const LESS: f64 = 0.67;
 /// Pictures are sent twice from the second share on, until the first.
-const TWICE: (f64, f64) = (0.015, 0.03);
+const TWICE: (f64, f64) = (0.01, 0.03);
 /// Likewise three times.
-const THRICE: (f64, f64) = (0.02, 0.04);
-/// Packets of sound that the slow share is made of, at most and at least.
-const SLOW: u32 = 200;
+const THRICE: (f64, f64) = (0.015, 0.04);
+/// Packets of sound that the steady share is made of, at most and at least.
+const STEADY: u32 = 200;
 const FEW: u32 = 40;
 /// Least packets that a share is made of.
 const PACKETS: u32 = 60;
+
+/// Bytes of a packet of QUIC, about.
+const PACKET: u64 = 1_200;
 
 /// What the rate control is to do.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -50,12 +53,12 @@ enum Phase {
     Rest(Instant),
 }
 
-/// Loss of sound.
+/// Loss of sound; while none flows, of all that QUIC sends.
 #[derive(Debug)]
 pub(super) struct Loss {
     share: f64,
     /// The same, of some seconds.
-    slow: f64,
+    steady: f64,
     seen: u32,
     copies: usize,
     since: Option<Instant>,
@@ -63,13 +66,16 @@ pub(super) struct Loss {
     lost: u32,
     phase: Phase,
     rest: Duration,
+    way: Way,
+    /// Of `way` when packets were last counted.
+    before: Way,
 }
 
 impl Loss {
     pub(super) const fn new() -> Self {
         Self {
             share: 0.0,
-            slow: 0.0,
+            steady: 0.0,
             seen: 0,
             copies: 1,
             since: None,
@@ -77,6 +83,16 @@ impl Loss {
             lost: 0,
             phase: Phase::Watch,
             rest: REST.0,
+            way: Way {
+                under_way: 0,
+                acked: 0,
+                lost: 0,
+            },
+            before: Way {
+                under_way: 0,
+                acked: 0,
+                lost: 0,
+            },
         }
     }
 
@@ -85,9 +101,31 @@ impl Loss {
         self.share
     }
 
+    /// The same of some seconds.
+    pub(super) const fn steady(&self) -> f64 {
+        self.steady
+    }
+
     /// How often it pays to send a picture.
     pub(super) const fn copies(&self) -> usize {
         self.copies
+    }
+
+    /// What QUIC knows now.
+    pub(super) const fn way(&mut self, way: Way) {
+        self.way = way;
+    }
+
+    /// Packets of QUIC since the last call, and how many of them are lost.
+    fn packets(&mut self) -> (u32, u32) {
+        let packets = |now: u64, before: &mut u64| {
+            let whole = now.saturating_sub(*before) / PACKET;
+            *before += whole * PACKET;
+            u32::try_from(whole).unwrap_or(u32::MAX)
+        };
+        let lost = packets(self.way.lost, &mut self.before.lost);
+        let acked = packets(self.way.acked, &mut self.before.acked);
+        (acked.saturating_add(lost), lost)
     }
 
     /// Takes a report. `feedback` is without what was sent while nothing got through; `queues`:
@@ -108,17 +146,28 @@ impl Loss {
             packets += 1;
             lost += u32::from(packet.fate == Fate::Lost);
         }
+        let of_all = self.packets();
+        if packets == 0 {
+            (packets, lost) = of_all;
+        }
         if packets > 0 {
             let share = f64::from(lost) / f64::from(packets);
             self.share += (share - self.share) * (f64::from(packets) / 32.0).min(0.5);
             // at first all that was seen, later the last seconds
-            self.seen = (self.seen + packets).min(SLOW);
-            self.slow += (share - self.slow) * f64::from(packets) / f64::from(self.seen.max(FEW));
+            self.seen = (self.seen + packets).min(STEADY);
+            self.steady +=
+                (share - self.steady) * f64::from(packets) / f64::from(self.seen.max(FEW));
             let pays = |copies| {
                 let (until, from) = if copies == 2 { TWICE } else { THRICE };
-                self.slow > if self.copies >= copies { until } else { from }
+                self.steady > if self.copies >= copies { until } else { from }
             };
-            self.copies = 1 + usize::from(pays(2)) + usize::from(pays(3));
+            let copies = 1 + usize::from(pays(2)) + usize::from(pays(3));
+            // what is lost beside a queue may be our own doing: more would lose more
+            self.copies = if queues {
+                copies.min(self.copies)
+            } else {
+                copies
+            };
         }
         self.packets += packets;
         self.lost += lost;

@@ -79,7 +79,7 @@ impl Wire {
                 self.send(now, Kind::Audio, 100, lost);
             }
             let wanted = f64::from(rate.target()) / 8.0 * 0.005;
-            let bytes = rate.beat(now, 0).min(wanted as usize);
+            let bytes = rate.beat(now, Way::default()).min(wanted as usize);
             if bytes > 0 {
                 rate.spent(bytes);
                 self.send(now, Kind::Video, bytes, false);
@@ -146,11 +146,11 @@ fn loss_of_what_is_over_the_rate_of_the_wire_does() {
 #[test]
 fn the_first_keyframe_may_leave_at_once_and_a_later_one_is_spread() {
     let mut rate = Rate::new((50_000, 600_000));
-    assert!(rate.beat(base(), 0) >= 20_000);
+    assert!(rate.beat(base(), Way::default()) >= 20_000);
     let mut wire = Wire::new(4_000_000.0);
     wire.run(&mut rate, 5);
     let now = wire.start.after(BEAT * wire.beat);
-    assert!(rate.beat(now, 0) <= 1_500);
+    assert!(rate.beat(now, Way::default()) <= 1_500);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn no_picture_leaves_in_the_dark_and_its_losses_are_not_counted() {
     let now = wire.start.after(BEAT * wire.beat);
     rate.silence(now.mono);
     assert!(rate.holds());
-    assert_eq!(rate.beat(now.after(MS(100)), 0), 0);
+    assert_eq!(rate.beat(now.after(MS(100)), Way::default()), 0);
     wire.dark = true;
     wire.run(&mut rate, 1);
     assert!(rate.holds());
@@ -169,4 +169,51 @@ fn no_picture_leaves_in_the_dark_and_its_losses_are_not_counted() {
     wire.run(&mut rate, 3);
     assert!(rate.loss() < 0.02 && !rate.holds(), "{}", rate.loss());
     assert!(rate.target() > 450_000, "{}", rate.target());
+}
+
+#[test]
+fn a_train_bounds_what_is_begun_with_until_reports_know_better() {
+    let begin = |bits| {
+        let mut rate = Rate::new((50_000, 2_000_000));
+        rate.probed(base(), bits);
+        let burst = rate.beat(base(), Way::default());
+        (rate.target(), burst)
+    };
+    assert_eq!(begin(10_000_000).0, begin(40_000_000).0);
+    let (target, burst) = begin(300_000);
+    assert!((150_000..240_000).contains(&target), "{target}");
+    assert!(burst <= 1_500, "{burst}");
+    assert_eq!(begin(10_000).0, 50_000);
+    let mut rate = Rate::new((50_000, 2_000_000));
+    Wire::new(4_000_000.0).run(&mut rate, 5);
+    rate.probed(base(), 10_000);
+    assert_eq!(rate.target(), 2_000_000);
+}
+
+#[test]
+fn who_is_mute_learns_of_loss_from_what_quic_lost() {
+    let mut rate = Rate::new((50_000, 2_000_000));
+    let (start, mut way) = (base(), Way::default());
+    for beat in 0..400 {
+        let now = start.after(BEAT * beat);
+        way.acked += 950;
+        way.lost += 50;
+        rate.beat(now, way);
+        if beat % 16 == 15 {
+            let packet = Packet {
+                kind: Kind::Video,
+                sent: now.mono,
+                bytes: 1_000,
+                fate: Fate::Arrived(Some(i64::from(beat) * 5_000)),
+            };
+            let feedback = Feedback {
+                at: i64::from(beat) * 5_000,
+                packets: vec![packet],
+            };
+            rate.report(now, &feedback);
+        }
+    }
+    let loss = rate.steady_loss();
+    assert!((0.04..0.06).contains(&loss), "{loss}");
+    assert_eq!(rate.copies(), 3);
 }
