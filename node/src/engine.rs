@@ -456,6 +456,7 @@ impl Engine {
                         .push_back(Output::Session(id, SessionCommand::Clock(offset)));
                 }
                 Out::Close(fault) => {
+                    session.facts.by_us |= session.facts.ending.is_none();
                     session.facts.ending.get_or_insert(fault.clone());
                     self.out
                         .push_back(Output::Session(id, SessionCommand::Close(fault)));
@@ -495,7 +496,7 @@ impl Engine {
         };
         if let Some(session) = self.session.take_if(ended) {
             self.forget(&session);
-            if session.ending().code.is_refusal() {
+            if session.ending().code.is_refusal() && !self.refuses_guest(&session) {
                 self.conclude(now, &session);
             }
         }

@@ -235,10 +235,30 @@ mod tests {
         );
     }
 
+    /// Codes without a sentence, or without what to do next.
+    fn untold(entries: &BTreeMap<String, String>) -> Vec<String> {
+        let ids = Code::ALL.iter().map(|code| format!("code-{code}"));
+        ids.flat_map(|id| [format!("{id}.next"), id])
+            .filter(|id| !entries.contains_key(id))
+            .collect()
+    }
+
+    #[test]
+    fn a_code_without_its_sentence_or_its_next_step_would_be_found() {
+        let mut entries = read(SV);
+        assert_eq!(untold(&entries), Vec::<String>::new());
+        entries.remove("code-crowded.next");
+        assert_eq!(untold(&entries), ["code-crowded.next"]);
+        entries.remove("code-crowded");
+        assert_eq!(untold(&entries), ["code-crowded.next", "code-crowded"]);
+    }
+
+    // covers: SUORA-REG-120
     #[test]
     fn every_code_has_a_sentence_and_a_next_step() {
         for (language, source) in files() {
             let (texts, entries) = (Texts::new(language), read(source));
+            assert_eq!(untold(&entries), Vec::<String>::new(), "{language}");
             for code in Code::ALL {
                 let id = format!("code-{code}");
                 assert_eq!(entries.get(&id), Some(&texts.sentence(*code)), "{language}");

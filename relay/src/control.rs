@@ -7,7 +7,7 @@
 //! | connections, and those of one prefix (/24, /56) | settings |
 //! | connections of one key | [`PER_PEER`] |
 //! | handshakes under way, and those of one prefix | [`HALF_OPEN`], [`HALF_OPEN_PREFIX`], 10 s each |
-//! | streams of a connection at once, being negotiated, in its life | 16, 8, [`STREAMS`] |
+//! | streams of a connection at once, being negotiated, in its life | 16, 4, [`STREAMS`] |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
 //! | a connection without a stream | [`IDLE`] |
 //! | a frame of WebSocket | [`FRAME`] |
@@ -119,7 +119,7 @@ impl Control {
             .with_swarm_config(|config| {
                 config
                     .with_idle_connection_timeout(IDLE)
-                    .with_max_negotiating_inbound_streams(8)
+                    .with_max_negotiating_inbound_streams(4)
             })
             .build();
         let ip = Multiaddr::from(config.control.ip());

@@ -1,6 +1,6 @@
 //! DOOR: HTTP. The public listener serves the descriptor and health, the operator's
 //! listener the metrics. Health and metrics are answered by the loop itself. A listener takes
-//! [`CONNECTIONS`] at once, each for one request that has to come and to be read in time.
+//! a bounded number of connections, each for one request that has to come and to be read in time.
 #![expect(clippy::disallowed_methods, reason = "door: listening sockets")]
 
 use std::net::SocketAddr;
@@ -26,8 +26,10 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::metrics::{Metrics, Pulse, Question};
 
-/// Most connections of one listener at once; who comes after them waits.
+/// Most connections of the public listener at once; who comes after them waits.
 pub const CONNECTIONS: usize = 256;
+/// Most of the operator's.
+pub const OPERATORS: usize = 32;
 /// How long a request's head may take to come.
 const HEAD: Duration = Duration::from_secs(3);
 /// How long a connection may take in all, its answer included.
@@ -119,8 +121,8 @@ pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, F
 }
 
 /// Serves until dropped. Whoever is slow loses the connection, so that nobody waits for long.
-pub async fn serve(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+pub async fn serve(listener: TcpListener, router: Router, connections_max: usize) {
+    let places = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}

@@ -302,10 +302,15 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
     );
     let control = tokio::spawn(control.run(control_stopped));
     let mut pages_tasks = tokio::task::JoinSet::new();
-    pages_tasks.spawn(http::serve(public, http::public(pages, question.clone())));
+    pages_tasks.spawn(http::serve(
+        public,
+        http::public(pages, question.clone()),
+        http::CONNECTIONS,
+    ));
     pages_tasks.spawn(http::serve(
         operator,
         http::operator(metrics.clone(), question),
+        http::OPERATORS,
     ));
 
     let signals = {

@@ -209,7 +209,12 @@ impl Engine {
     }
 
     /// The session ended: tells the relay; says whether a contact is over.
-    pub(super) fn contact_over(&mut self, _: &Session, ending: &Fault, accepted: bool) -> bool {
+    pub(super) fn contact_over(
+        &mut self,
+        session: &Session,
+        ending: &Fault,
+        accepted: bool,
+    ) -> bool {
         let Side::Officer(attendance) = &mut self.side else {
             return self.citizen_over(ending, accepted);
         };
@@ -222,8 +227,15 @@ impl Engine {
         if let Some(message) = message {
             self.say_officer(message);
         }
-        // An offer that came to nothing is no consultation: the officer serves on, unless the end was a refused proof.
-        accepted || ending.code.is_refusal() || attendance_stops(&self.side)
+        // An offer that came to nothing is no consultation: the officer serves on, unless its own proof was refused.
+        accepted
+            || (ending.code.is_refusal() && !self.refuses_guest(session))
+            || attendance_stops(&self.side)
+    }
+
+    /// A guest whose proof does not stand is no reason to stop serving others.
+    pub(super) const fn refuses_guest(&self, session: &Session) -> bool {
+        matches!(self.side, Side::Officer(_)) && session.facts.by_us
     }
 
     pub(super) const fn serves_on(&self) -> bool {

@@ -38,6 +38,8 @@ pub struct Facts {
     pub matched: Option<Timestamp>,
     /// The first cause of the end.
     pub ending: Option<Fault>,
+    /// Whether this end said so first.
+    pub by_us: bool,
     /// Why the recording is not whole.
     pub unrecorded: Option<Fault>,
     /// The other end's clock, as far as it is known.

@@ -12,6 +12,9 @@ use suora_protocol::documents::{Dcid, SessionId};
 
 /// Sources that a session may have before its handshake completed.
 const SOURCES_MAX: usize = 8;
+/// Bytes that a guest sends to an address that has not answered: a hybrid hello takes two
+/// packets, and is sent six times within the life of an invite.
+const UNANSWERED_MAX: u64 = 14_400;
 
 /// A real address, seen through one of our sockets.
 pub type Real = (usize, SocketAddr);
@@ -233,7 +236,16 @@ impl Routes {
                 })
             }
             Some(chosen) => vec![chosen],
-            None => route.tried.iter().map(|source| source.real).collect(),
+            None => {
+                let may = |source: &&mut Source| source.sent.saturating_add(len) <= UNANSWERED_MAX;
+                let tried = route.tried.iter_mut().filter(may);
+                tried
+                    .map(|source| {
+                        source.sent += len;
+                        source.real
+                    })
+                    .collect()
+            }
         }
     }
 
@@ -293,6 +305,23 @@ mod tests {
         assert_eq!(routes.outgoing(address, 1_200), [real(2)]);
         routes.completed(SESSION);
         assert_eq!(routes.incoming(real(1), &[0x40; 60], 60), None);
+    }
+
+    // covers: SUORA-SET-121
+    #[test]
+    fn addresses_that_do_not_answer_get_the_first_packets_and_no_more() {
+        let mut routes = Routes::default();
+        let address = routes.dial(SESSION, DCID, (1..=8).map(real).collect());
+        let mut sent = 0;
+        while routes.outgoing(address, 1_200).len() == 8 {
+            sent += 1_200;
+            assert!(sent <= UNANSWERED_MAX);
+        }
+        assert_eq!(sent, UNANSWERED_MAX);
+        assert_eq!(routes.outgoing(address, 1_200), []);
+        // one that answers gets what it needs
+        routes.incoming(real(3), &[0xc3; 60], 60);
+        assert_eq!(routes.outgoing(address, 50_000), [real(3)]);
     }
 
     // covers: SUORA-SET-120

@@ -7,6 +7,7 @@ mod crowd;
 mod desk;
 mod doctor;
 mod durable;
+mod full;
 mod model;
 mod offers;
 mod officers;

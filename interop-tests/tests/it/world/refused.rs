@@ -483,6 +483,40 @@ fn a_hello_from_another_key_is_refused() {
     assert!(!world.saw_someone(otto));
 }
 
+// covers: SUORA-SEC-122
+#[test]
+fn a_guest_with_a_bad_proof_ends_no_officers_day() {
+    let mut world = world();
+    // serves one, then ends
+    let manner = Manner {
+        auto_accept: true,
+        stay: false,
+    };
+    let otto = world.officer_with(manner, Agency::issue_officer);
+    world.run(secs(1));
+    let mallory = world.citizen();
+    world.tap(|_, message| match message {
+        Message::ToHost(ToHost::Hello { hello }) => {
+            let hello: documents::Hello = read(&hello);
+            vec![Message::ToHost(ToHost::Hello {
+                hello: sign(&hello, &stranger()),
+            })]
+        }
+        other => vec![other],
+    });
+    world.run(secs(5));
+    assert_eq!(outcome(&world, mallory), refused(Code::BadSignature));
+    assert_eq!(world.fault(otto), Some(Code::BadSignature), "told why");
+    assert_eq!(world.finished(otto), None);
+    world.untap();
+    let anna = world.citizen();
+    reaches(&mut world, anna, Stage::Accepted);
+    world.ask(anna, Intent::HangUp);
+    world.run(secs(2));
+    assert_eq!(outcome(&world, otto), COMPLETED);
+    assert_eq!(world.finished(otto), Some(0));
+}
+
 #[test]
 fn a_hello_on_another_connection_is_refused() {
     let mut world = world();
