@@ -1,6 +1,6 @@
 //! DOOR: HTTP. The public listener serves the descriptor and health, the operator's
 //! listener the metrics. Health and metrics are answered by the loop itself. A listener takes
-//! a bounded number of connections, each for one request that has to come and to be read in time.
+//! [`CONNECTIONS`] at once, each for one request that has to come and to be read in time.
 #![expect(clippy::disallowed_methods, reason = "door: listening sockets")]
 
 use std::net::SocketAddr;

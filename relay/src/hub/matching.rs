@@ -82,6 +82,7 @@ impl Hub {
             officer.engagement = Engagement::Engaged(id);
             ticket.state = State::Engaged { officer: peer };
             ticket.row.officer = Some(peer);
+            ticket.vain = 0;
             self.engaged.insert(peer, id);
             self.deadlines.clear(Due::Offer(id));
             self.changes.push(Change::Put(ticket.row.clone()));

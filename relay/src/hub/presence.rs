@@ -19,6 +19,14 @@ use super::{Hub, LinkId, admission};
 /// After an offer that came to nothing for a reason of the officer's node, so that it cannot spin.
 const REST: Duration = Duration::from_secs(1);
 
+/// What an officer's node says of a guest that did not come, or not to the end of its proof.
+const GUEST_DID_NOT_COME: [Code; 4] = [
+    Code::Timeout,
+    Code::HandshakeFailed,
+    Code::NoPath,
+    Code::PeerSilent,
+];
+
 /// What an officer is engaged in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Engagement {
@@ -274,6 +282,9 @@ impl Hub {
         match offer {
             Offer::Live => {
                 self.wait_again(now, id, code);
+                if GUEST_DID_NOT_COME.contains(&code) {
+                    self.in_vain(now, id);
+                }
                 if !by_person && let Some(officer) = self.officers.get_mut(&peer) {
                     officer.rests = true;
                     self.deadlines.set(Due::OfficerRest(peer), now.utc + REST);
@@ -286,7 +297,7 @@ impl Hub {
                     ticket.row.attempt == attempt && matches!(ticket.pause, Pause::Until(_))
                 });
                 if waits.is_some() {
-                    self.pause(id, Pause::None);
+                    self.not_in_vain(id);
                 }
             }
             Offer::Over => {}

@@ -51,6 +51,12 @@ pub enum Pause {
 /// After a match that came to nothing on its owner's side, so that it cannot spin.
 pub const REST: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// From so many matches in a row on that came to nothing on its owner's side, a ticket rests
+/// longer each time, and coming back does not shorten it.
+const VAIN: u32 = 3;
+/// After so many it ends: nobody keeps the officers busy with people who never come.
+const VAIN_MAX: u32 = 5;
+
 /// A right to be served.
 #[derive(Debug)]
 pub struct Ticket {
@@ -72,6 +78,8 @@ pub struct Ticket {
     pub pace: Pace,
     /// Officers who declined it.
     pub declined: BTreeSet<PeerId>,
+    /// Matches in a row that came to nothing on its owner's side.
+    pub vain: u32,
 }
 
 impl Ticket {
@@ -90,12 +98,21 @@ impl Ticket {
             said: None,
             pace: Pace::default(),
             declined: BTreeSet::new(),
+            vain: 0,
         }
     }
 
     /// Its place in the queue, while it waits.
     pub const fn place(&self) -> Place {
         (self.row.order, self.row.ticket)
+    }
+
+    /// How long it rests after the last match, beyond what the match itself asks for.
+    fn rest(&self) -> std::time::Duration {
+        match self.vain.checked_sub(VAIN - 1) {
+            None | Some(0) => std::time::Duration::ZERO,
+            Some(times) => REST.saturating_mul(1 << times.min(VAIN_MAX)),
+        }
     }
 
     /// Whether it can be offered.
@@ -150,11 +167,9 @@ impl Hub {
             let ticket = self.tickets.get(id);
             ticket.is_some_and(|ticket| ticket.row.desk == desk)
         });
-        let id = match old {
-            Some(id) => {
-                self.rejoin(now, id, challenge);
-                id
-            }
+        let back = old.filter(|id| self.rejoin(now, *id, challenge));
+        let id = match back {
+            Some(id) => id,
             None => {
                 if let Answer::Asked(slot, bits) = self.admit(now, link, guest, &desk, work)? {
                     self.say(Some(link), &FromRelay::Work { desk, slot, bits });
@@ -227,23 +242,62 @@ impl Hub {
         id
     }
 
-    /// The owner asks anew: whatever match there was is over on its side. Same ticket, same place.
-    fn rejoin(&mut self, now: Now, id: TicketId, challenge: Challenge) {
+    /// The owner asks anew: whatever match there was is over on its side. Same ticket, same
+    /// place; false: that was one match in vain too many, and there is no ticket any more.
+    fn rejoin(&mut self, now: Now, id: TicketId, challenge: Challenge) -> bool {
         if let Some(ticket) = self.tickets.get_mut(&id) {
             // what is said about the old match would only confuse who asks anew
             let link = ticket.link.take();
+            let offered = matches!(ticket.state, State::Offered { .. });
             if ticket.state != State::Waiting {
                 self.wait_again(now, id, Code::CitizenGone);
             }
+            if offered {
+                self.in_vain(now, id);
+            }
             if let Some(ticket) = self.tickets.get_mut(&id) {
                 ticket.link = link;
-                ticket.pause = Pause::None;
+                let rests = ticket.vain >= VAIN && matches!(ticket.pause, Pause::Until(_));
+                if !rests {
+                    ticket.pause = Pause::None;
+                    self.deadlines.clear(Due::Rest(id));
+                }
                 if ticket.row.challenge != challenge {
                     ticket.row.challenge = challenge;
                     self.changes.push(Change::Put(ticket.row.clone()));
                 }
             }
-            self.deadlines.clear(Due::Rest(id));
+        }
+        self.tickets.contains_key(&id)
+    }
+
+    /// A match came to nothing on the owner's side.
+    pub(super) fn in_vain(&mut self, now: Now, id: TicketId) {
+        let Some(ticket) = self.tickets.get_mut(&id) else {
+            return;
+        };
+        ticket.vain = ticket.vain.saturating_add(1);
+        if ticket.vain >= VAIN_MAX {
+            let link = ticket.link;
+            self.remove(id);
+            let (ticket, code) = (id, Code::NoPath);
+            self.say(link, &FromRelay::Ended { ticket, code });
+            return;
+        }
+        let rest = ticket.rest();
+        if !rest.is_zero() {
+            self.pause(id, Pause::Until(now.utc + rest));
+        }
+    }
+
+    /// The last match ended by the officer's will after all.
+    pub(super) fn not_in_vain(&mut self, id: TicketId) {
+        let Some(ticket) = self.tickets.get_mut(&id) else {
+            return;
+        };
+        ticket.vain = ticket.vain.saturating_sub(1);
+        if ticket.rest().is_zero() {
+            self.pause(id, Pause::None);
         }
     }
 
@@ -282,6 +336,7 @@ impl Hub {
         self.deadlines.set(Due::Grace(id), now.utc + grace);
         if offered {
             self.wait_again(now, id, Code::CitizenGone);
+            self.in_vain(now, id);
         }
         self.settle_ticket(id);
     }
@@ -355,6 +410,7 @@ impl Hub {
         } else {
             self.pause(id, Pause::Until(now.utc + REST));
         }
+        self.in_vain(now, id);
         Ok(())
     }
 

@@ -1,10 +1,13 @@
 //! A crowd of free keys from one prefix: what it pays, and that it moves nobody else.
 
-use suora_protocol::documents::Challenge;
+use std::time::Duration;
+
+use suora_protocol::documents::{Challenge, TicketId};
 use suora_protocol::fault::Code;
 use suora_protocol::identity::PeerId;
 use suora_protocol::limits;
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
+use suora_protocol::wire::officer;
 use suora_protocol::wire::work::{Puzzle, Work};
 use suora_relay::hub::LinkId;
 use suora_relay::hub::crowd::{Bounds, Prefix};
@@ -178,4 +181,80 @@ fn where_very_many_wait_everybody_works_and_nobody_is_kept_out() {
     let at_another_desk = stage.citizen(9);
     stage.ask_at(at_another_desk, "job").unwrap();
     assert!(is_queued(&stage.citizen_hears(at_another_desk)));
+}
+
+/// The officer's guest does not come.
+fn nobody_comes(stage: &mut Stage, officer: LinkId, (ticket, attempt): (TicketId, u32)) {
+    let code = Code::Timeout;
+    let declined = officer::ToRelay::Declined {
+        ticket,
+        attempt,
+        code,
+    };
+    stage.send(officer, &declined).unwrap();
+}
+
+// covers: SUORA-DSK-124
+#[test]
+fn who_never_comes_costs_five_offers_and_those_behind_are_served() {
+    let mut stage = Stage::new();
+    let mut ghosts = std::collections::BTreeSet::new();
+    for number in 0..20 {
+        let (_, heard, _) = comes(&mut stage, number);
+        let [FromRelay::Queued { ticket, .. }] = heard[..] else {
+            panic!("{heard:?}");
+        };
+        ghosts.insert(ticket);
+    }
+    let (_, anna) = stage.waits(1);
+    let officer = stage.attends(&officer_key(1));
+    let (mut asked, mut second) = (0, 0_u32);
+    // each ghost costs the officer ten seconds
+    let served = loop {
+        if let Some(offer) = stage.offer(officer) {
+            if !ghosts.contains(&offer.0) {
+                break offer.0;
+            }
+            asked += 1;
+            stage.pass(Duration::from_secs(10));
+            second += 10;
+            nobody_comes(&mut stage, officer, offer);
+        }
+        stage.pass(Duration::from_secs(1));
+        second += 1;
+        assert!(second < 1_200, "{asked} ghosts, and nobody else is served");
+    };
+    assert_eq!(served, anna);
+    assert!(asked <= 20 * 5, "{asked} offers to ghosts in {second} s");
+}
+
+// covers: SUORA-DSK-124
+#[test]
+fn coming_back_shortens_no_rest_that_was_earned_and_an_accept_ends_it() {
+    let mut stage = Stage::new();
+    let (_, ticket) = stage.waits(1);
+    let officer = stage.attends(&officer_key(1));
+    let mut offer = stage.offer(officer);
+    for attempt in 1..=3 {
+        assert_eq!(offer, Some((ticket, attempt)));
+        // the link falls, and is back at once
+        stage.waits(1);
+        offer = stage.offer(officer);
+    }
+    assert_eq!(offer, None, "after the third time it rests");
+    stage.waits(1);
+    assert_eq!(stage.offer(officer), None);
+    stage.pass(Duration::from_secs(9));
+    assert_eq!(stage.offer(officer), None);
+    stage.pass(Duration::from_secs(1));
+    let offer = stage.offer(officer).unwrap();
+    stage.accept(officer, offer);
+    let done = officer::ToRelay::Done {
+        ticket,
+        code: Code::Ended,
+    };
+    stage.send(officer, &done).unwrap();
+    // a new contact begins anew
+    let (_, next) = stage.waits(1);
+    assert_eq!(stage.offer(officer), Some((next, 1)));
 }

@@ -2,12 +2,12 @@
 //! program with real nodes.
 
 mod agency;
+mod capacity;
 mod commands;
 mod crowd;
 mod desk;
 mod doctor;
 mod durable;
-mod full;
 mod model;
 mod offers;
 mod officers;

@@ -33,6 +33,8 @@ pub(super) struct Ticket {
     /// Since when there is no link, and when that is long enough.
     pub(super) gone: Option<(Timestamp, Option<Timestamp>)>,
     pub(super) rest: Option<Timestamp>,
+    /// Matches in a row that came to nothing on the owner's side.
+    pub(super) vain: u32,
     pub(super) declined: Vec<PeerId>,
 }
 
@@ -109,12 +111,17 @@ impl Model {
             citizen::ToRelay::Join { desk, .. } => {
                 let whose = (guest, desk.clone());
                 if let Some(at) = self.at(&whose) {
+                    let offered = matches!(self.tickets[at].state, State::Offered(..));
                     if self.tickets[at].state != State::Waiting {
                         self.tickets[at].link = None;
                         self.wait_again(at, Code::CitizenGone);
                     }
-                    self.tickets[at].rest = None;
-                } else {
+                    let ended = offered && self.in_vain(at);
+                    if !ended && self.tickets[at].vain < 3 {
+                        self.tickets[at].rest = None;
+                    }
+                }
+                if self.at(&whose).is_none() {
                     self.tickets.push(Ticket {
                         whose: whose.clone(),
                         state: State::Waiting,
@@ -122,6 +129,7 @@ impl Model {
                         link: None,
                         gone: None,
                         rest: None,
+                        vain: 0,
                         declined: Vec::new(),
                     });
                 }
@@ -148,6 +156,7 @@ impl Model {
                 if ticket.attempt == *attempt && ticket.state != State::Waiting {
                     self.wait_again(at, *code);
                     self.tickets[at].rest = Some(self.now + Duration::from_secs(5));
+                    self.in_vain(at);
                 }
             }
             _ => {}
@@ -203,7 +212,10 @@ impl Model {
                     return;
                 }
                 match with.map(|at| (at, self.tickets[at].state)) {
-                    Some((at, State::Offered(..))) => self.tickets[at].state = State::Engaged(peer),
+                    Some((at, State::Offered(..))) => {
+                        self.tickets[at].state = State::Engaged(peer);
+                        self.tickets[at].vain = 0;
+                    }
                     None => officer.elsewhere = true,
                     _ => {}
                 }
@@ -222,8 +234,12 @@ impl Model {
                     && *code == Code::Declined
                 {
                     self.tickets[at].declined.push(peer);
-                    if offered.is_none() && self.tickets[at].attempt == *attempt {
-                        self.tickets[at].rest = None;
+                    let ticket = &mut self.tickets[at];
+                    if offered.is_none() && ticket.attempt == *attempt && ticket.rest.is_some() {
+                        ticket.vain = ticket.vain.saturating_sub(1);
+                        if ticket.vain < 3 {
+                            ticket.rest = None;
+                        }
                     }
                 }
                 if let Some(at) = offered {
@@ -325,6 +341,24 @@ impl Model {
         self.say(link, word);
     }
 
+    /// Whoever does not come rests after the third time and the fourth, and is out after the
+    /// fifth; whether that was it.
+    pub(super) fn in_vain(&mut self, at: usize) -> bool {
+        let ticket = &mut self.tickets[at];
+        ticket.vain += 1;
+        match ticket.vain {
+            5 => {
+                let ended = self.tickets.remove(at);
+                self.say(ended.link, Word::Ended(Some(ended.whose), Code::NoPath));
+                return true;
+            }
+            3 => ticket.rest = Some(self.now + Duration::from_secs(10)),
+            4 => ticket.rest = Some(self.now + Duration::from_secs(20)),
+            _ => {}
+        }
+        false
+    }
+
     pub(super) fn down(&mut self, link: LinkId) {
         let Some((peer, is_officer)) = self.links.remove(&link) else {
             return;
@@ -352,6 +386,7 @@ impl Model {
             ticket.gone = Some((self.now, Some(self.now + limits::GRACE)));
             if matches!(ticket.state, State::Offered(..)) {
                 self.wait_again(at, Code::CitizenGone);
+                self.in_vain(at);
             }
         }
     }
@@ -492,6 +527,7 @@ impl Model {
             link: None,
             gone: Some((now, Some(now + limits::GRACE))),
             rest: None,
+            vain: 0,
             declined: Vec::new(),
         });
         self.tickets = tickets.collect();

@@ -1,12 +1,13 @@
 //! A disk that becomes full under a running relay: it stops with an error that says what to do,
 //! and once there is room it has everybody whom it told of a place.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Stdio;
 
 use suora_protocol::documents::TicketId;
 use suora_protocol::wire::citizen::{self, FromRelay};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 
 use crate::agency::key;
 use crate::rig::{self, Agency, By, Node, PATIENCE, PROGRAM};
@@ -25,8 +26,8 @@ exec "$3" serve "$2"
 
 /// The shell, which ends with this, and what it says.
 struct Disk {
-    child: Child,
-    lines: mpsc::Receiver<String>,
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Disk {
@@ -41,29 +42,20 @@ impl Disk {
             .arg(PROGRAM)
             .env_remove("SSLKEYLOGFILE")
             .stdout(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (line, lines) = mpsc::sync_channel(64);
-        // ends when the shell does
-        std::thread::spawn(move || {
-            for text in out.lines().map_while(Result::ok) {
-                let _ = line.send(text);
-            }
-        });
-        Self { child, lines }
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            _child: child,
+            lines,
+        }
     }
 
-    fn says(&self, begins: &str) {
-        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_default();
+    async fn says(&mut self, begins: &str) {
+        let line = timeout(PATIENCE, self.lines.next_line()).await;
+        let line = line.unwrap().unwrap().unwrap_or_default();
         assert!(line.starts_with(begins), "{begins}: {line:?}");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -82,8 +74,8 @@ async fn joins(agency: &Agency, number: u8) -> Option<(Node, rig::Link, TicketId
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_ends_the_relay_with_advice_and_costs_nobody_the_place() {
     let agency = Agency::new();
-    let disk = Disk::start(&agency);
-    disk.says("ready");
+    let mut disk = Disk::start(&agency);
+    disk.says("ready").await;
     let mut told = Vec::new();
     let mut held = Vec::new();
     for number in 0..30 {
@@ -110,10 +102,10 @@ async fn a_full_disk_ends_the_relay_with_advice_and_costs_nobody_the_place() {
         }
     }
     held.clear();
-    disk.says("ended 1");
+    disk.says("ended 1").await;
     let log = std::fs::read_to_string(agency.path("relay/first.log")).unwrap();
     assert!(log.contains("the disk is full: make room"), "{log}");
-    disk.says("ready");
+    disk.says("ready").await;
     assert!(told.len() > 5, "{} were told of a place", told.len());
     for (number, ticket) in (0..).zip(&told) {
         let (.., found, position) = joins(&agency, number).await.unwrap();
