@@ -7,6 +7,8 @@
 #              FLOOD="--seconds 300 --strength 3" chooses
 # make evil    what a hostile relay can try, and who refuses it
 # make soak    a consultation of half an hour: memory has to stay, delays must not grow
+# make fuzz    bad bytes at every parser for T=60 seconds each; FUZZ="rtp store --keep" chooses
+#              (suora-interop fuzz --help)
 #
 # Needs Rust (the release named in Cargo.toml, or later). `make deps` installs the rest on
 # Debian and Ubuntu, says what is missing elsewhere, and is quiet when all is there.
@@ -15,7 +17,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench weather soak flood evil fmt-check clippy doc lean tests house
+.PHONY: help deps build demo test bench weather soak flood evil fuzz fmt-check clippy doc lean tests house
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
@@ -129,3 +131,11 @@ evil: build
 
 soak: build
 	@$(TARGET)/release/suora-interop soak --out $(TARGET)/soak.json $(SOAK)
+
+# Only this workspace's crates are compiled again, with LLVM's coverage counters.
+T := 60
+fuzz: build
+	@RUSTC_WORKSPACE_WRAPPER=$(abspath interop-tests/fuzz/rustc) \
+		cargo build $(ALL) --features suora-interop/fuzz --bin suora-fuzz
+	$(TARGET)/release/suora-interop fuzz --program $(TARGET)/release/suora-fuzz \
+		--folder $(TARGET)/fuzz --seconds $(T) $(FUZZ)

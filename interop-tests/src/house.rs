@@ -6,6 +6,7 @@ pub mod doors;
 pub mod imports;
 pub mod place;
 pub mod plan;
+pub mod supply;
 
 use std::path::{Path, PathBuf};
 

@@ -9,6 +9,7 @@ pub mod faults;
 pub mod figures;
 pub mod film;
 pub mod flood;
+pub mod fuzz;
 pub mod house;
 pub mod live;
 pub mod peer;

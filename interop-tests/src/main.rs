@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use suora_interop::{
-    bench, durable, evil, faults, flood, live, peer, requirements, soak, speech, vectors,
+    bench, durable, evil, faults, flood, fuzz, live, peer, requirements, soak, speech, vectors,
 };
 use suora_protocol::fault::Fault;
 
@@ -76,6 +76,8 @@ enum Command {
         #[command(subcommand)]
         what: Vectors,
     },
+    /// Throw bytes at every parser for a while, by libFuzzer, and print what came of it.
+    Fuzz(Fuzz),
     /// Compare the requirements of spec/ with the tests that cover them.
     Requirements,
     /// Check spec/vectors against spec/cddl by an independent tool.
@@ -103,6 +105,25 @@ struct Weather {
     /// A rule that both nodes break, to see that it is noticed. Repeat for more.
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Fuzz {
+    /// Which parsers; by default all. An unknown name lists them.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// How long each, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// The program suora-fuzz, as `make fuzz` builds it.
+    #[arg(long, value_name = "FILE")]
+    program: PathBuf,
+    /// Where corpora, logs and crashes of this machine are.
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
+    /// Write the smallest inputs that reach most into interop-tests/fuzz/corpus.
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +204,13 @@ fn main() -> ExitCode {
             };
             soak::print(&ask).await
         }),
+        Command::Fuzz(fuzz) => match fuzz::run::run(&fuzz.ask()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("suora-interop: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Requirements => judged(requirements()),
         Command::Cddl { tool } => judged(cddl(tool)),
     }
@@ -209,6 +237,18 @@ fn judged(found: Result<Vec<String>, Fault>) -> ExitCode {
         Err(fault) => {
             eprintln!("suora-interop: {fault}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Fuzz {
+    fn ask(self) -> fuzz::run::Ask {
+        fuzz::run::Ask {
+            program: self.program,
+            folder: self.folder,
+            seconds: self.seconds,
+            names: self.names,
+            keep: self.keep,
         }
     }
 }

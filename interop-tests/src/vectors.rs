@@ -135,6 +135,10 @@ pub const CONCEPTS: &[Concept] = &[
         verify: documents::identity::verify,
     },
     Concept {
+        make: documents::signature::make,
+        verify: documents::signature::verify,
+    },
+    Concept {
         make: documents::cbor::make,
         verify: documents::cbor::verify,
     },

@@ -131,11 +131,22 @@ impl fmt::Display for PeerId {
     }
 }
 
+/// The point that a key is, in the one form of RFC 8032: a second form would be a second
+/// peer id of one key.
+fn point(bytes: &[u8; 32]) -> Result<VerifyingKey, Fault> {
+    let malformed = |what: &str| Fault::new(Code::Malformed).with(what);
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| malformed("not an Ed25519 key"))?;
+    if key.to_edwards().compress().as_bytes() == bytes {
+        Ok(key)
+    } else {
+        Err(malformed("a key in another form than RFC 8032's"))
+    }
+}
+
 impl PeerId {
     /// A usable public key: a point of the curve that is not of small order.
     pub fn checked(bytes: [u8; 32]) -> Result<Self, Fault> {
-        let key = VerifyingKey::from_bytes(&bytes)
-            .map_err(|_| Fault::new(Code::Malformed).with("not an Ed25519 key"))?;
+        let key = point(&bytes)?;
         if key.is_weak() {
             return Err(
                 Fault::new(Code::BadSignature).with("a key of small order signs everything")
@@ -172,7 +183,7 @@ impl PeerId {
     /// Verifies strictly (RFC 8032, cofactorless, small-order keys refused).
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Fault> {
         let bad = |_| Fault::new(Code::BadSignature);
-        let key = VerifyingKey::from_bytes(&self.0).map_err(bad)?;
+        let key = point(&self.0).map_err(|_| Fault::new(Code::BadSignature))?;
         let signature = Signature::from_slice(signature).map_err(bad)?;
         key.verify_strict(message, &signature).map_err(bad)
     }
@@ -344,6 +355,19 @@ mod tests {
             Err(Code::BadSignature)
         );
         assert!(PeerId::from_bytes(neutral).verify(b"x", &[0; 64]).is_err());
+    }
+
+    // covers: SUORA-DOC-140
+    #[test]
+    fn a_key_has_one_form_and_so_one_peer_id() {
+        let mut three = [0; 32];
+        three[0] = 3;
+        let mut again = [0xff; 32];
+        again[0] = 0xf0;
+        again[31] = 0x7f;
+        assert!(PeerId::checked(three).is_ok());
+        let refused = PeerId::checked(again).map_err(|fault| fault.code);
+        assert_eq!(refused, Err(Code::Malformed));
     }
 
     #[test]

@@ -24,8 +24,8 @@ const identified = new Promise((resolve) => {
   node.addEventListener('peer:identify', ({ detail }) => resolve(detail), { once: true })
 })
 await node.dial(relay)
-const { protocolVersion, agentVersion, protocols, peerId } = await identified
-say('identify', { protocolVersion, agentVersion, protocols, peer: peerId.toString() })
+const { protocolVersion, agentVersion, protocols, peerId, listenAddrs } = await identified
+say('identify', { protocolVersion, agentVersion, protocols, peer: peerId.toString(), listens: listenAddrs.length })
 say('ping', { ms: await node.services.ping.ping(relay) })
 
 const stream = await node.dialProtocol(relay, '/suora/desk/1')

@@ -67,6 +67,7 @@ async def turn(host, address, desk):
         agentVersion=told.agent_version,
         protocols=list(told.protocols),
         peer=str(relay.peer_id),
+        listens=len(told.listen_addrs),
     )
     say("ping", ms=(await PingService(host).ping(relay.peer_id, 1))[0])
 

@@ -8,6 +8,7 @@ pub mod forms;
 pub mod hello;
 pub mod identity;
 pub mod invite;
+pub mod signature;
 pub mod welcome;
 
 use serde_json::{Value, json};

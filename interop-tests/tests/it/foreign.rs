@@ -106,7 +106,7 @@ async fn turn(kind: Kind, address: &str) -> Result<Vec<Value>, String> {
         .collect()
 }
 
-// covers: SUORA-CTL-141
+// covers: SUORA-CTL-141, SUORA-SEC-143
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_libp2p_nodes_take_a_turn_at_a_desk_over_websocket_and_tcp() {
     let agency = Agency::new(program()).await.unwrap();
@@ -133,6 +133,7 @@ async fn stock_libp2p_nodes_take_a_turn_at_a_desk_over_websocket_and_tcp() {
             assert_eq!(identify["protocolVersion"], "/suora/1", "{kind:?}");
             assert_eq!(identify["agentVersion"], "suora-relay", "{kind:?}");
             assert_eq!(identify["peer"], end, "{kind:?}");
+            assert_eq!(identify["listens"], 0, "{kind:?}");
             let protocols = identify["protocols"].as_array().unwrap();
             for protocol in ["/suora/desk/1", "/suora/attend/1", "/ipfs/ping/1.0.0"] {
                 assert!(protocols.iter().any(|p| p == protocol), "{protocols:?}");

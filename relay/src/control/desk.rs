@@ -328,6 +328,7 @@ mod tests {
         assert_eq!(of("/dns4/citizen.example/tcp/1"), Prefix::NONE);
     }
 
+    // covers: SUORA-SEC-141
     #[test]
     fn a_crowd_of_one_prefix_is_refused_and_others_are_not() {
         let mut desk = Desk::new(8, 20);
@@ -357,6 +358,7 @@ mod tests {
         assert!(desk.half_open.is_empty() && desk.half_open_prefixes.0.is_empty());
     }
 
+    // covers: SUORA-SEC-141
     #[test]
     fn handshakes_under_way_are_bounded_by_prefix_and_in_all() {
         let mut desk = Desk::new(10_000, 20_000);

@@ -326,7 +326,7 @@ async fn a_key_has_a_bounded_number_of_connections() {
     assert_eq!(position, 0);
 }
 
-// covers: SUORA-CTL-007
+// covers: SUORA-CTL-007, SUORA-SEC-142
 #[tokio::test(flavor = "multi_thread")]
 async fn the_public_pages_say_who_the_agency_is_and_whether_the_relay_lives() {
     let agency = Agency::new();

@@ -113,6 +113,15 @@ pub fn make() -> Result<Vectors, Fault> {
         "no point of the curve",
         &no_point,
     );
+    let mut second_form = [0xff; 32];
+    second_form[0] = 0xf0;
+    second_form[31] = 0x7f;
+    key(
+        "key-in-another-form",
+        Code::Malformed,
+        "the point with y = 3, written as p + 3",
+        &second_form,
+    );
     vectors.invalid(
         "root-id-too-short",
         Code::BadConfig,
