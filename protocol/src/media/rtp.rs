@@ -32,9 +32,11 @@ pub fn to_ntp(time: Timestamp) -> u64 {
     u64::try_from((((micros << 32) + 500_000) / 1_000_000) & u128::from(u64::MAX)).unwrap_or(0)
 }
 
-/// UTC of a 64-bit NTP time, to the nearest microsecond.
+/// UTC of a 64-bit NTP time, to the nearest microsecond; without its first bit it is of the era
+/// that begins in 2036 (RFC 4330, section 3).
 pub fn from_ntp(ntp: u64) -> Timestamp {
-    let micros = (u128::from(ntp) * 1_000_000 + (1 << 31)) >> 32;
+    let era = u128::from(ntp >> 63 == 0) << 64;
+    let micros = ((era + u128::from(ntp)) * 1_000_000 + (1 << 31)) >> 32;
     Timestamp::from_micros(
         i64::try_from(micros)
             .unwrap_or(i64::MAX)
@@ -229,6 +231,16 @@ mod tests {
                 (packet.captured, packet.payload, packet.sequence),
                 (Some(captured), &b"abc"[..], 7)
             );
+        }
+    }
+
+    // covers: SUORA-MED-140
+    #[test]
+    fn times_go_on_where_the_seconds_of_ntp_wrap() {
+        let wrap = Timestamp::from_secs(2_085_978_496);
+        for micros in [-1_000_000, -1, 0, 1, 1_000_000] {
+            let time = wrap.shift(micros);
+            assert_eq!(from_ntp(to_ntp(time)), time, "{micros}");
         }
     }
 

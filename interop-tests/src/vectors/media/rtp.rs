@@ -102,6 +102,11 @@ pub fn make() -> Result<Vectors, Fault> {
             "one second before the 32 bits of NTP seconds wrap",
             2_085_978_495_000_000,
         ),
+        (
+            "captured-after-2036",
+            "one second after they wrapped",
+            2_085_978_497_000_000,
+        ),
     ] {
         let captured = Timestamp::from_micros(time);
         let time = rtp::rtp_time(Kind::Audio, captured);
