@@ -2,10 +2,14 @@
 //! nodes spoken to by JSON lines. Every wait has a deadline; every process ends with its
 //! handle.
 
+use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use suora_node::command::demo::free_port;
 use suora_node::intent::Intent;
@@ -130,7 +134,11 @@ impl Agency {
         Ok((output.status.success(), said))
     }
 
-    async fn relay_command(&self, arguments: &[String]) -> Result<(), Failure> {
+    /// Runs a command of the relay's program to its end; what it printed.
+    pub async fn relay_command<S: AsRef<OsStr> + Debug>(
+        &self,
+        arguments: &[S],
+    ) -> Result<String, Failure> {
         let output = Command::new(&self.program)
             .arg("relay")
             .arg("--")
@@ -139,7 +147,7 @@ impl Agency {
             .await
             .map_err(|error| error.to_string())?;
         if output.status.success() {
-            Ok(())
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         } else {
             Err(format!(
                 "{arguments:?}: {}",
@@ -152,6 +160,18 @@ impl Agency {
     pub async fn officer(&self, name: &str, desks: &[&str]) -> Result<(PathBuf, PathBuf), Failure> {
         let (key, peer) = self.key(name)?;
         let credential = self.file(&format!("{name}.credential"));
+        self.issue(name, peer, desks, &credential).await?;
+        Ok((key, credential))
+    }
+
+    /// A credential for `desks`, by `issue officer`.
+    pub async fn issue(
+        &self,
+        name: &str,
+        peer: PeerId,
+        desks: &[&str],
+        credential: &Path,
+    ) -> Result<(), Failure> {
         let mut arguments = vec![
             "issue".to_string(),
             "officer".into(),
@@ -169,8 +189,20 @@ impl Agency {
         for desk in desks {
             arguments.extend(["--desk".into(), (*desk).into()]);
         }
-        self.relay_command(&arguments).await?;
-        Ok((key, credential))
+        self.relay_command(&arguments).await.map(drop)
+    }
+
+    /// Brings credentials to the running relay, by `credential add`; what it printed.
+    pub async fn enrol(&self, credentials: &[&Path]) -> Result<String, Failure> {
+        let relay = self.dir().join("relay");
+        let mut arguments = vec![
+            "credential".as_ref(),
+            "add".as_ref(),
+            "--relay".as_ref(),
+            relay.as_os_str(),
+        ];
+        arguments.extend(credentials.iter().map(|path| path.as_os_str()));
+        self.relay_command(&arguments).await
     }
 
     /// A new key file, and the peer id of its node key.
@@ -335,6 +367,7 @@ impl Agency {
             .args(["--key".as_ref(), key.as_os_str()])
             .args(["--report".as_ref(), self.report_file(name).as_os_str()])
             .args(arguments)
+            .env("XDG_DATA_HOME", self.dir.path())
             .stdout(Stdio::null());
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -407,13 +440,18 @@ impl Process {
 
     /// SIGTERM.
     pub fn terminate(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// SIGHUP: the descriptor on disk is new.
+    pub fn hang_up(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGHUP)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Failure> {
         let id = self.child.id().ok_or("it has ended")?;
         let id = i32::try_from(id).map_err(|error| error.to_string())?;
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(id),
-            nix::sys::signal::Signal::SIGTERM,
-        )
-        .map_err(|error| error.to_string())
+        kill(Pid::from_raw(id), signal).map_err(|error| error.to_string())
     }
 
     /// Waits for its end.

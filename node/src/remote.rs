@@ -97,7 +97,11 @@ impl Latest {
             }
             View::PeerMedia { .. } => self.peer_media = line,
             View::Stats(_) => self.stats = line,
-            View::Device { .. } | View::Chat { .. } | View::Fault { .. } | View::Report { .. } => {}
+            View::Credential { .. }
+            | View::Device { .. }
+            | View::Chat { .. }
+            | View::Fault { .. }
+            | View::Report { .. } => {}
         }
     }
 

@@ -85,7 +85,11 @@ impl Status {
             }
             View::PeerMedia { audio, video } => self.voice_only = *audio && !*video,
             View::Stats(stats) => self.stats = Some(*stats),
-            View::Device { .. } | View::Chat { .. } | View::Fault { .. } | View::Report { .. } => {}
+            View::Credential { .. }
+            | View::Device { .. }
+            | View::Chat { .. }
+            | View::Fault { .. }
+            | View::Report { .. } => {}
         }
     }
 

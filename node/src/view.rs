@@ -75,6 +75,11 @@ pub enum View {
         /// People who wait.
         waiting: u32,
     },
+    /// The relay handed the officer's renewed credential on.
+    Credential {
+        /// Until when it holds, in seconds since 1970.
+        until: i64,
+    },
     /// An officer is asked.
     Offer {
         /// How long the citizen has waited, in seconds.

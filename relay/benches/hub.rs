@@ -106,6 +106,7 @@ fn row(number: u64) -> Row {
 fn rows(count: u64) -> Snapshot {
     Snapshot {
         rows: (1..=count).map(row).collect(),
+        ..Snapshot::default()
     }
 }
 
@@ -293,11 +294,13 @@ fn joins_through_the_loop(bencher: Bencher, people: u64) {
                 let (envelope, envelopes) = mpsc::channel(serve::ENVELOPES);
                 let (_question, questions) = mpsc::channel(1);
                 let (_descriptor, descriptors) = mpsc::channel(1);
+                let (_credential, credentials) = mpsc::channel(1);
                 let (stop, stopped) = oneshot::channel();
                 let turns = tokio::spawn(async move {
                     let mut doors = Doors {
                         stop: stopped,
                         descriptors,
+                        credentials,
                         questions,
                         envelopes,
                     };

@@ -1,7 +1,10 @@
 //! DOOR: HTTP. The public listener serves the descriptor and health, the operator's
-//! listener the metrics. Health and metrics are answered by the loop itself. A listener takes
-//! [`CONNECTIONS`] at once, each for one request that has to come and to be read in time.
+//! listener the metrics, and a local socket takes credentials ([`local`]). Health, metrics
+//! and credentials are answered by the loop itself. A listener takes [`CONNECTIONS`] at once,
+//! each for one request that has to come and to be read in time.
 #![expect(clippy::disallowed_methods, reason = "door: listening sockets")]
+
+pub mod local;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

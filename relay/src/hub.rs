@@ -11,6 +11,7 @@ pub mod admission;
 pub mod change;
 pub mod crowd;
 pub mod deadlines;
+pub mod enrolment;
 pub mod matching;
 pub mod presence;
 pub mod queue;
@@ -28,9 +29,10 @@ use suora_protocol::wire;
 
 use crate::Faults;
 use admission::Link;
-use change::{Change, Snapshot};
+use change::{Change, Enrolled, Snapshot};
 use crowd::{Bounds, Crowd, Prefix};
 use deadlines::{Deadlines, Due};
+use enrolment::Enrolment;
 use presence::Officer;
 use queue::Line;
 use ticket::{State, Ticket};
@@ -66,6 +68,13 @@ pub enum Input {
     Committed(u64),
     /// A new descriptor of the agency: what it revokes, ends.
     Descriptor(Box<Verified<Descriptor>>),
+    /// An administrator brings an officer's credential.
+    Credential {
+        /// Whose question it is: the answer bears it too.
+        ask: u64,
+        /// The signed document.
+        credential: Bytes,
+    },
     /// Time passed.
     Tick,
 }
@@ -79,6 +88,8 @@ pub enum Output {
     Say(LinkId, Bytes),
     /// Close the stream once what was said is out.
     Close(LinkId),
+    /// Answer the administrator.
+    Answer(u64, Result<Enrolment, Fault>),
     /// Nothing more now; come again then, with any input.
     Wait(Option<Instant>, &'static str),
 }
@@ -122,6 +133,8 @@ pub struct Hub {
     engaged: BTreeMap<PeerId, TicketId>,
     lines: BTreeMap<DeskId, Line>,
     crowd: Crowd,
+    /// The newest credential of each officer that an administrator brought.
+    enrolled: BTreeMap<PeerId, Enrolled>,
     deadlines: Deadlines,
     /// Desks where somebody became ready or free in this input.
     unmatched: BTreeSet<DeskId>,
@@ -165,6 +178,7 @@ impl Hub {
             officers: BTreeMap::new(),
             engaged: BTreeMap::new(),
             lines: BTreeMap::new(),
+            enrolled: BTreeMap::new(),
             deadlines: Deadlines::default(),
             unmatched: BTreeSet::new(),
             moved: BTreeSet::new(),
@@ -188,6 +202,9 @@ impl Hub {
             let grace = hub.grace(id);
             hub.deadlines.set(Due::Grace(id), now.utc + grace);
             hub.settle_ticket(id);
+        }
+        for enrolled in snapshot.enrolled {
+            hub.keep(enrolled);
         }
         hub
     }
@@ -262,6 +279,11 @@ impl Hub {
             Input::Descriptor(descriptor) => {
                 self.descriptor = *descriptor;
                 self.adopt(now);
+                Ok(())
+            }
+            Input::Credential { ask, credential } => {
+                let answer = self.enrol(now, credential);
+                self.said.push(Output::Answer(ask, answer));
                 Ok(())
             }
             Input::Tick => Ok(()),

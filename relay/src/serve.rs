@@ -19,8 +19,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::control::streams::Envelope;
+use crate::http::local::{self, Enrol, Local};
 use crate::hub::change::Change;
 use crate::hub::crowd::Bounds;
+use crate::hub::enrolment::Enrolment;
 use crate::hub::{Hub, Input, LinkId, Output};
 use crate::metrics::{Metrics, Pulse, Question};
 use crate::store::Store;
@@ -41,6 +43,8 @@ pub struct Doors {
     pub stop: oneshot::Receiver<()>,
     /// New descriptors of the agency, verified.
     pub descriptors: mpsc::Receiver<Box<Verified<Descriptor>>>,
+    /// Credentials that an administrator brings.
+    pub credentials: mpsc::Receiver<Enrol>,
     /// Questions of operators.
     pub questions: mpsc::Receiver<Question>,
     /// What nodes say.
@@ -115,6 +119,9 @@ struct Loop<S> {
     clock: Clock,
     writer: Writer<S>,
     outboxes: BTreeMap<LinkId, mpsc::Sender<Bytes>>,
+    /// Administrators who wait for an answer, and the number of the last.
+    asks: BTreeMap<u64, oneshot::Sender<Result<Enrolment, Fault>>>,
+    asked: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -150,9 +157,23 @@ impl<S: Store + 'static> Loop<S> {
                 Output::Close(link) => {
                     self.outboxes.remove(&link);
                 }
+                Output::Answer(ask, answer) => {
+                    if let Some(waits) = self.asks.remove(&ask) {
+                        // nobody may wait any more
+                        let _ = waits.send(answer);
+                    }
+                }
                 Output::Wait(..) => return None,
             }
         }
+    }
+
+    fn enrol(&mut self, enrol: Enrol) {
+        let (credential, answer) = enrol;
+        self.asked += 1;
+        let ask = self.asked;
+        self.asks.insert(ask, answer);
+        self.turn(Input::Credential { ask, credential });
     }
 
     fn envelope(&mut self, envelope: Envelope) {
@@ -201,12 +222,14 @@ impl<S: Store + 'static> Loop<S> {
                 done = self.writer.done() => self.turn(Input::Committed(done?)),
                 // 3. a new descriptor
                 Some(descriptor) = doors.descriptors.recv() => self.turn(Input::Descriptor(descriptor)),
-                // 4. questions of operators
+                // 4. credentials that an administrator brings, unless the store is far behind
+                Some(enrol) = doors.credentials.recv(), if is_open => self.enrol(enrol),
+                // 5. questions of operators
                 Some(question) = doors.questions.recv() => {
                     let pulse = Pulse { counts: self.hub.counts(), backlog: self.writer.backlog() };
                     let _ = question.send(pulse);
                 }
-                // 5. messages of nodes, unless the store is far behind
+                // 6. messages of nodes, unless the store is far behind
                 envelope = doors.envelopes.recv(), if is_open => {
                     let Some(envelope) = envelope else {
                         return Err(Fault::new(Code::Internal).with("the control plane ended"));
@@ -219,7 +242,7 @@ impl<S: Store + 'static> Loop<S> {
                         }
                     }
                 }
-                // 6. deadlines, which every input looks at too
+                // 7. deadlines, which every input looks at too
                 () = until(deadline) => self.turn(Input::Tick),
             }
         }
@@ -246,6 +269,8 @@ pub async fn run<S: Store + 'static>(
         clock,
         writer: Writer::new(store),
         outboxes: BTreeMap::new(),
+        asks: BTreeMap::new(),
+        asked: 0,
         metrics,
     };
     turns.run(doors).await?;
@@ -288,6 +313,7 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
 
     let (envelope, envelopes) = mpsc::channel(ENVELOPES);
     let (question, questions) = mpsc::channel(16);
+    let (enrol, credentials) = mpsc::channel(16);
     let (new_descriptor, descriptors) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
     let (stop_control, control_stopped) = oneshot::channel();
@@ -296,6 +322,7 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
     let control = Control::listen(&boot.key, &boot.config, envelope).await?;
     let public = http::listen("http", boot.config.http).await?;
     let operator = http::listen("metrics", boot.config.metrics).await?;
+    let desk = Local::listen(dir).await?;
     let addresses = (
         public.local_addr().map_err(failed)?,
         operator.local_addr().map_err(failed)?,
@@ -312,6 +339,8 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         http::operator(metrics.clone(), question),
         http::OPERATORS,
     ));
+
+    pages_tasks.spawn(desk.serve(local::router(enrol)));
 
     let signals = {
         let (dir, mut known) = (dir.to_path_buf(), boot.descriptor);
@@ -346,6 +375,7 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
     let mut doors = Doors {
         stop: stopped,
         descriptors,
+        credentials,
         questions,
         envelopes,
     };

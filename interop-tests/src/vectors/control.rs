@@ -533,6 +533,9 @@ pub fn officer() -> Result<Vectors, Fault> {
     let (desk, challenge, ticket) = (desk("tax")?, challenge(), ticket());
     let credential = sign(&cast.credential()?, &cast.issuing)?.bytes().to_vec();
     let to = OFFICER_TO_RELAY;
+    let handed = R::Credential {
+        credential: credential.clone(),
+    };
     let attend = O::Attend {
         desk: desk.clone(),
         credential: credential.clone(),
@@ -588,6 +591,7 @@ pub fn officer() -> Result<Vectors, Fault> {
         waiting: 4,
     };
     say(v, from, "attending", "four people wait", &attending)?;
+    say(v, from, "credential", "a newer credential", &handed)?;
     let waiting = R::Waiting {
         desk: desk.clone(),
         waiting: 3,

@@ -1,7 +1,8 @@
 //! `suora officer`: an officer attends a desk.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
@@ -19,7 +20,7 @@ pub struct Officer {
     /// Your key file, of `suora keygen`.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Your credential, from your agency's administrator.
+    /// Your credential, from your agency's administrator. By default the file beside your key that ends in .credential, else the relay hands it to you; renewed ones are kept there.
     #[arg(long, value_name = "FILE")]
     credential: Option<PathBuf>,
     /// Take every offer as soon as the citizen's proof stands.
@@ -38,12 +39,8 @@ pub struct Officer {
 impl Officer {
     pub(super) fn config(self) -> Result<Config, Fault> {
         let seed = keys::load(&self.key)?;
-        let credential = match &self.credential {
-            Some(path) => std::fs::read(path).map(Bytes::from).map_err(|error| {
-                Fault::new(Code::BadFile).with(format!("{}: {error}", path.display()))
-            })?,
-            None => Bytes::new(),
-        };
+        let beside = self.key.with_extension("credential");
+        let credential = credential(self.credential.as_deref(), &beside)?;
         let role = Role::Officer {
             credential,
             auto_accept: self.auto_accept,
@@ -54,7 +51,18 @@ impl Officer {
         announced(&self.announce, self.common.loopback)?;
         let mut config = self.common.config(role, seed, many)?;
         config.listen.announce = self.announce;
+        config.credential = Some(beside);
         Ok(config)
+    }
+}
+
+/// The credential in the named file; else in the one beside the key, if there is one.
+fn credential(named: Option<&Path>, beside: &Path) -> Result<Bytes, Fault> {
+    match std::fs::read(named.unwrap_or(beside)) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Ok(Bytes::new()),
+        Err(error) => Err(Fault::new(Code::BadFile)
+            .with(format!("{}: {error}", named.unwrap_or(beside).display()))),
     }
 }
 

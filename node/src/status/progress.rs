@@ -56,6 +56,11 @@ impl Progress {
             View::Attending { waiting } => {
                 Some(texts.with("progress-attending", &[("waiting", &waiting.to_string())]))
             }
+            View::Credential { until } => {
+                let until = jiff::Timestamp::from_second(*until).ok()?;
+                let until = until.strftime("%Y-%m-%d").to_string();
+                Some(texts.with("progress-credential", &[("until", &until)]))
+            }
             View::Offer { waited } => {
                 Some(texts.with("progress-offer", &[("seconds", &waited.to_string())]))
             }
@@ -319,7 +324,8 @@ mod tests {
         assert_eq!(
             told(true),
             "Your credential was refused: its signature is not this agency's. \
-             Ask your administrator for a new credential, and name its file with --credential."
+             Ask your administrator to renew your credential: the relay hands it to you, or you \
+             name its file with --credential."
         );
         assert!(told(false).starts_with("A proof that the other end showed"));
     }

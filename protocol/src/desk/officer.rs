@@ -44,6 +44,8 @@ pub enum Action {
     Say(ToRelay),
     /// So many people wait.
     Waiting(u32),
+    /// The relay hands a newer credential on: verify it, then [`Officer::renew`].
+    Renewed(Bytes),
     /// Send an invite, then ask the person.
     Offer(Offer),
     /// The offer, or the ticket of the consultation, is over.
@@ -76,7 +78,7 @@ impl Officer {
     }
 
     /// The link stands: attend, or attend again.
-    pub fn link_up(&mut self) -> ToRelay {
+    pub fn link_up(&self) -> ToRelay {
         let engaged = match self.state {
             State::Engaged(ticket) => Some(ticket),
             _ => None,
@@ -87,6 +89,11 @@ impl Officer {
             status: self.status,
             engaged,
         }
+    }
+
+    /// Shows this credential from now on. The relay has it: there is nothing to say.
+    pub fn renew(&mut self, credential: Bytes) {
+        self.credential = credential;
     }
 
     /// The link fell. An offer falls with it, a consultation does not.
@@ -114,6 +121,7 @@ impl Officer {
                 Some(Action::Waiting(waiting))
             }
             FromRelay::Waiting { waiting, .. } => Some(Action::Waiting(waiting)),
+            FromRelay::Credential { credential } => Some(Action::Renewed(credential.into())),
             FromRelay::Offer {
                 ticket,
                 attempt,
@@ -250,6 +258,26 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    // covers: SUORA-DSK-103
+    #[test]
+    fn a_renewed_credential_is_shown_from_the_next_link_on() {
+        let mut officer =
+            Officer::new(DeskId::new("tax").unwrap(), Bytes::new(), Status::Available);
+        let credential = vec![7; 40];
+        let handed = officer.message(FromRelay::Credential {
+            credential: credential.clone(),
+        });
+        let handed = handed.unwrap();
+        assert_eq!(handed, Some(Action::Renewed(credential.clone().into())));
+        let shown = |officer: &Officer| match officer.link_up() {
+            ToRelay::Attend { credential, .. } => credential,
+            other => panic!("{other:?}"),
+        };
+        assert!(shown(&officer).is_empty(), "nobody has verified it yet");
+        officer.renew(credential.clone().into());
+        assert_eq!(shown(&officer), credential);
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub struct Credential {
     pub not_after: Timestamp,
 }
 
+impl Credential {
+    /// Whether this one takes the place of `other`, of the same node: it was signed later, or in
+    /// the same second and ends later.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        (self.issued_at, self.not_after) > (other.issued_at, other.not_after)
+    }
+}
+
 impl Document for Credential {
     const KIND: &'static str = "credential";
     const KEYS: &'static [&'static str] = &[

@@ -99,6 +99,12 @@ pub enum FromRelay {
         /// So many people wait.
         waiting: u32,
     },
+    /// A newer credential than the one that you showed: keep it and show it from now on.
+    Credential {
+        /// The signed document.
+        #[serde(with = "serde_bytes")]
+        credential: Vec<u8>,
+    },
     /// The number of people who wait changed.
     Waiting {
         /// At this desk.

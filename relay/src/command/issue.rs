@@ -1,15 +1,20 @@
 //! `suora-relay issue`: credentials, on the administrator's machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use suora_protocol::documents::{self, Credential, DeskId, KeyUse, Role, Signed, chain};
+use suora_protocol::documents::{
+    self, Credential, Descriptor, DeskId, KeyUse, Role, Signed, Verified, chain,
+};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::PeerId;
+use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::limits::{CREDENTIAL_DAYS_MAX, TEXT_MAX};
 use suora_protocol::time::Timestamp;
 
-use super::descriptor::date;
+use super::descriptor::{date, read};
+use super::init;
+use super::phrase::Phrases;
+use super::register::{Person, Register};
 use crate::clock::Clock;
 use crate::keys;
 
@@ -27,6 +32,16 @@ pub enum Whom {
         #[command(flatten)]
         issue: Issue,
     },
+    /// Sign anew for people in the register, as before, from now on.
+    Renew(Renew),
+    /// Renew somebody's credential no more: the last one ends by itself.
+    Forget {
+        /// The folder issuing/ of `init`.
+        #[arg(long)]
+        issuing: PathBuf,
+        /// The peer id.
+        peer: String,
+    },
 }
 
 /// What a partner joins as.
@@ -42,15 +57,22 @@ pub enum PartnerRole {
     Colleague,
 }
 
-/// What a credential says.
+/// What a credential is signed with and under.
 #[derive(Debug, Args)]
-pub struct Issue {
+pub struct Signer {
     /// The folder issuing/ of `init`.
     #[arg(long)]
     issuing: PathBuf,
     /// The agency's signed descriptor.
     #[arg(long)]
     descriptor: PathBuf,
+}
+
+/// What a credential says.
+#[derive(Debug, Args)]
+pub struct Issue {
+    #[command(flatten)]
+    signer: Signer,
     /// The peer id that `suora keygen` printed.
     #[arg(long)]
     peer: String,
@@ -68,16 +90,37 @@ pub struct Issue {
     out: PathBuf,
 }
 
+/// Whose credentials are renewed.
+#[derive(Debug, Args)]
+pub struct Renew {
+    #[command(flatten)]
+    signer: Signer,
+    /// Everybody in the register.
+    #[arg(long, conflicts_with = "peers", required_unless_present = "peers")]
+    all: bool,
+    /// This peer id. Repeat for more.
+    #[arg(long = "peer")]
+    peers: Vec<String>,
+    /// The folder for the credentials, a file each.
+    #[arg(long)]
+    out: PathBuf,
+}
+
 impl Whom {
-    pub(super) fn run(self) -> Result<(), Fault> {
+    pub(super) fn run(self, phrases: &Phrases) -> Result<(), Fault> {
         match self {
-            Self::Officer(issue) => issue.run(Role::Officer),
-            Self::Partner { role, issue } => issue.run(match role {
-                PartnerRole::Interpreter => Role::Interpreter,
-                PartnerRole::Guardian => Role::Guardian,
-                PartnerRole::Expert => Role::Expert,
-                PartnerRole::Colleague => Role::Colleague,
-            }),
+            Self::Officer(issue) => issue.run(Role::Officer, phrases),
+            Self::Partner { role, issue } => {
+                let role = match role {
+                    PartnerRole::Interpreter => Role::Interpreter,
+                    PartnerRole::Guardian => Role::Guardian,
+                    PartnerRole::Expert => Role::Expert,
+                    PartnerRole::Colleague => Role::Colleague,
+                };
+                issue.run(role, phrases)
+            }
+            Self::Renew(renew) => renew.run(phrases),
+            Self::Forget { issuing, peer } => forget(&issuing, &peer),
         }
     }
 }
@@ -93,18 +136,24 @@ const fn word(role: Role) -> &'static str {
     }
 }
 
-impl Issue {
-    fn run(self, role: Role) -> Result<(), Fault> {
-        let bad = |what: String| Fault::new(Code::BadConfig).with(what);
+fn bad(what: String) -> Fault {
+    Fault::new(Code::BadConfig).with(what)
+}
+
+/// An issuing key, as the descriptor lists it.
+struct Issuing {
+    key: Key,
+    id: String,
+    descriptor: Verified<Descriptor>,
+    now: Timestamp,
+}
+
+impl Signer {
+    fn open(&self, phrases: &Phrases) -> Result<Issuing, Fault> {
         let now = Clock::start().now().utc;
-        if self.name.is_empty() || self.name.len() > TEXT_MAX {
-            return Err(bad(format!("--name: 1 to {TEXT_MAX} bytes")));
-        }
-        let bytes = std::fs::read(&self.descriptor).map_err(|error| {
-            Fault::new(Code::BadFile).with(format!("{}: {error}", self.descriptor.display()))
-        })?;
-        let descriptor = chain::descriptor_as_given(&Signed::from_bytes(bytes)?, now)?;
-        let key = keys::load(&self.issuing.join("issuing.key"))?;
+        let signed = Signed::from_bytes(read(&self.descriptor)?)?;
+        let descriptor = chain::descriptor_as_given(&signed, now)?;
+        let key = phrases.open(&self.issuing.join("issuing.key"))?;
         let listed = descriptor
             .keys
             .iter()
@@ -115,45 +164,138 @@ impl Issue {
             })?
             .id
             .clone();
-        let desks = self.desks.iter().map(|desk| {
-            let desk = DeskId::new(desk)?;
-            descriptor
-                .desk(&desk)
-                .map(|found| found.id.clone())
-                .ok_or_else(|| {
-                    let known: Vec<_> = descriptor
-                        .desks
-                        .iter()
-                        .map(|desk| desk.id.as_str())
-                        .collect();
-                    let what = format!("--desk {desk}: the descriptor lists {}", known.join(", "));
-                    Fault::new(Code::UnknownDesk).with(what)
-                })
-        });
-        let end = Timestamp::from_secs(now.as_secs() + self.days * 86_400);
+        Ok(Issuing {
+            key,
+            id,
+            descriptor,
+            now,
+        })
+    }
+}
+
+impl Issuing {
+    fn desk(&self, desk: &DeskId) -> Result<DeskId, Fault> {
+        let found = self.descriptor.desk(desk).map(|found| found.id.clone());
+        found.ok_or_else(|| {
+            let desks = self.descriptor.desks.iter();
+            let known: Vec<_> = desks.map(|desk| desk.id.as_str()).collect();
+            let what = format!("--desk {desk}: the descriptor lists {}", known.join(", "));
+            Fault::new(Code::UnknownDesk).with(what)
+        })
+    }
+
+    /// Signs for a person from now on, and says in the entry until when.
+    fn sign(&self, person: &mut Person) -> Result<Signed<Credential>, Fault> {
+        let now = self.now;
+        let end = Timestamp::from_secs(now.as_secs().saturating_add(person.days * 86_400));
+        let desks = person.desks.iter().map(|desk| self.desk(desk));
         let credential = Credential {
-            agency: descriptor.agency,
-            peer: PeerId::parse(&self.peer)?,
-            role,
+            agency: self.descriptor.agency,
+            peer: PeerId::parse(&person.peer)?,
+            role: person.role,
             desks: desks.collect::<Result<_, _>>()?,
-            name: self.name.clone(),
-            key: id,
+            name: person.name.clone(),
+            key: self.id.clone(),
             issued_at: now,
             not_before: now,
             not_after: end,
         };
-        let signed = documents::sign(&credential, &key)?;
+        let signed = documents::sign(&credential, &self.key)?;
         // what citizens will do with it
-        chain::credential(&signed, &descriptor, now)?;
+        chain::credential(&signed, &self.descriptor, now)?;
+        person.until = date(end);
+        Ok(signed)
+    }
+}
+
+impl Issue {
+    fn run(self, role: Role, phrases: &Phrases) -> Result<(), Fault> {
+        if self.name.is_empty() || self.name.len() > TEXT_MAX {
+            return Err(bad(format!("--name: 1 to {TEXT_MAX} bytes")));
+        }
+        let issuing = self.signer.open(phrases)?;
+        let desks = self
+            .desks
+            .iter()
+            .map(|desk| issuing.desk(&DeskId::new(desk)?));
+        let mut person = Person {
+            peer: PeerId::parse(&self.peer)?.to_text(),
+            role,
+            name: self.name,
+            desks: desks.collect::<Result<_, _>>()?,
+            days: self.days,
+            until: String::new(),
+        };
+        let signed = issuing.sign(&mut person)?;
+        // the register first: who has a credential is renewed
+        let mut register = Register::read(&self.signer.issuing)?;
+        register.put(person.clone());
+        register.write(&self.signer.issuing)?;
         keys::replace(&self.out, signed.bytes(), 0o644)?;
         println!(
             "{} may act as {} at {} until {}.",
-            self.name,
+            person.name,
             word(role),
             self.desks.join(", "),
-            date(end)
+            person.until
         );
         println!("Credential: {}", self.out.display());
         Ok(())
     }
+}
+
+impl Renew {
+    fn run(self, phrases: &Phrases) -> Result<(), Fault> {
+        let issuing = self.signer.open(phrases)?;
+        let mut register = Register::read(&self.signer.issuing)?;
+        let unknown = |peer: &&String| register.person.iter().all(|p| p.peer != **peer);
+        if let Some(peer) = self.peers.iter().find(unknown) {
+            return Err(bad(format!(
+                "--peer {peer}: not in the register; issue first"
+            )));
+        }
+        init::make(&self.out)?;
+        let mut skipped = 0;
+        for person in &mut register.person {
+            if !self.all && !self.peers.contains(&person.peer) {
+                continue;
+            }
+            // two roles of one node are two credentials
+            let name = match person.role {
+                Role::Officer => format!("{}.credential", person.peer),
+                role => format!("{}-{}.credential", person.peer, word(role)),
+            };
+            match issuing.sign(person) {
+                Ok(signed) => {
+                    keys::replace(&self.out.join(name), signed.bytes(), 0o644)?;
+                    println!("{}: until {}.", person.name, person.until);
+                }
+                Err(fault) if fault.code == Code::Revoked => {
+                    println!("{}: revoked, not renewed.", person.name);
+                }
+                Err(fault) => {
+                    skipped += 1;
+                    eprintln!("{}: not renewed: {fault}", person.name);
+                }
+            }
+        }
+        register.write(&self.signer.issuing)?;
+        println!("Next, on the relay: suora-relay credential add --relay DIR FILE…");
+        if skipped > 0 {
+            return Err(bad(format!(
+                "{skipped} were not renewed; issue them anew, or forget them"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn forget(issuing: &Path, peer: &str) -> Result<(), Fault> {
+    let mut register = Register::read(issuing)?;
+    if !register.forget(peer) {
+        return Err(bad(format!("{peer} is not in the register")));
+    }
+    register.write(issuing)?;
+    println!("Renewed no more. To end the last credential at once: suora-relay descriptor revoke.");
+    Ok(())
 }

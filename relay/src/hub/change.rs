@@ -1,5 +1,7 @@
-//! What outlives the process: one row a ticket. No name, no address, nothing that was said.
+//! What outlives the process: one row a ticket, and the newest credential of each officer.
+//! No name of a citizen, no address, nothing that was said.
 
+use bytes::Bytes;
 use suora_protocol::documents::{Challenge, DeskId, TicketId};
 use suora_protocol::identity::PeerId;
 use suora_protocol::time::Timestamp;
@@ -25,6 +27,19 @@ pub struct Row {
     pub officer: Option<PeerId>,
 }
 
+/// The newest credential of an officer, as the store keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Enrolled {
+    /// The officer's node.
+    pub peer: PeerId,
+    /// The signed document.
+    pub credential: Bytes,
+    /// When it was signed.
+    pub issued_at: Timestamp,
+    /// Until when it holds.
+    pub not_after: Timestamp,
+}
+
 /// A durable change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -32,6 +47,10 @@ pub enum Change {
     Put(Row),
     /// Forget a ticket.
     Drop(TicketId),
+    /// Insert or replace an officer's credential.
+    Enrol(Enrolled),
+    /// Forget an officer's credential.
+    Expel(PeerId),
 }
 
 /// All that the store remembers.
@@ -39,17 +58,29 @@ pub enum Change {
 pub struct Snapshot {
     /// All tickets, by order.
     pub rows: Vec<Row>,
+    /// The newest credential of each officer, by peer id.
+    pub enrolled: Vec<Enrolled>,
 }
 
 impl Snapshot {
     /// Applies changes as a store does; the reference for every store, and the memory of simulations.
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
-            let (Change::Put(Row { ticket, .. }) | Change::Drop(ticket)) = change;
-            self.rows.retain(|old| old.ticket != *ticket);
-            if let Change::Put(row) = change {
-                let at = self.rows.partition_point(|old| old.order < row.order);
-                self.rows.insert(at, row.clone());
+            match change {
+                Change::Put(row) => {
+                    self.rows.retain(|old| old.ticket != row.ticket);
+                    let at = self.rows.partition_point(|old| old.order < row.order);
+                    self.rows.insert(at, row.clone());
+                }
+                Change::Drop(ticket) => self.rows.retain(|old| old.ticket != *ticket),
+                Change::Enrol(enrolled) => {
+                    self.enrolled.retain(|old| old.peer != enrolled.peer);
+                    let at = self
+                        .enrolled
+                        .partition_point(|old| old.peer < enrolled.peer);
+                    self.enrolled.insert(at, enrolled.clone());
+                }
+                Change::Expel(peer) => self.enrolled.retain(|old| old.peer != *peer),
             }
         }
     }

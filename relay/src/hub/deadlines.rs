@@ -27,6 +27,8 @@ pub enum Due {
     OfficerGrace(PeerId),
     /// The credential ends.
     Credential(PeerId),
+    /// A kept credential has ended so long ago that no clock can still be in doubt.
+    Enrolled(PeerId),
     /// The stream should have spoken.
     Silence(LinkId),
     /// The next updates for those who wait.
@@ -43,6 +45,7 @@ impl Due {
             Self::OfficerRest(_) => "an officer who rests",
             Self::OfficerGrace(_) => "an officer to come back",
             Self::Credential(_) => "a credential's end",
+            Self::Enrolled(_) => "a kept credential to be forgotten",
             Self::Silence(_) => "a silent link",
             Self::Sweep(_) => "the next updates",
         }
@@ -115,6 +118,7 @@ impl Hub {
                     let fault = Fault::new(Code::Expired).with("the credential has ended");
                     self.dismiss(now, peer, &fault);
                 }
+                Due::Enrolled(peer) => self.expel(peer),
                 Due::Silence(link) => self.silence_due(now, link),
                 Due::Sweep(desk) => self.sweep_due(now, &desk),
             }

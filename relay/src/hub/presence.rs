@@ -14,7 +14,7 @@ use suora_protocol::wire::officer::{FromRelay, Status, ToRelay};
 
 use super::deadlines::Due;
 use super::ticket::{Pause, State};
-use super::{Hub, LinkId, admission};
+use super::{Hub, LinkId};
 
 /// After an offer that came to nothing for a reason of the officer's node, so that it cannot spin.
 const REST: Duration = Duration::from_secs(1);
@@ -136,7 +136,8 @@ impl Hub {
         if self.descriptor.desk(&desk).is_none() {
             return Err(Fault::new(Code::UnknownDesk).with(desk.as_str()));
         }
-        let until = self.check(now, &peer, &desk, &credential)?;
+        let shown = credential.clone();
+        let (credential, until) = self.admit(now, &peer, &desk, credential)?;
         let line = self.lines.entry(desk.clone()).or_default();
         if line.officers.len() >= limits::OFFICERS_MAX && !line.officers.contains(&peer) {
             return Err(Fault::new(Code::Busy).with("too many officers at this desk"));
@@ -172,7 +173,7 @@ impl Hub {
         let officer = Officer {
             desk: desk.clone(),
             link: Some(link),
-            credential,
+            credential: credential.clone(),
             status,
             engagement,
             rests: false,
@@ -191,29 +192,12 @@ impl Hub {
             self.deadlines.set(Due::Credential(peer), until);
         }
         self.settle_officer(peer);
+        if credential != shown {
+            let credential = credential.into();
+            self.say(Some(link), &FromRelay::Credential { credential });
+        }
         self.say(Some(link), &FromRelay::Attending { desk, waiting });
         Ok(())
-    }
-
-    /// Until when the officer may attend; `None` is for ever, when nothing was checked.
-    fn check(
-        &self,
-        now: Now,
-        peer: &PeerId,
-        desk: &DeskId,
-        credential: &[u8],
-    ) -> Result<Option<Timestamp>, Fault> {
-        if self.faults.unchecked_credential {
-            return Ok(None);
-        }
-        let credential = admission::officer(&self.descriptor, peer, desk, credential, now.utc)?;
-        let keys = self.descriptor.keys.iter();
-        let key = keys.filter(|key| key.id == credential.key);
-        let end = key.fold(credential.not_after, |end, key| end.min(key.not_after));
-        // the first moment at which the same check fails
-        Ok(Some(
-            end + limits::CLOCK_TOLERANCE + Duration::from_micros(1),
-        ))
     }
 
     fn status(&mut self, now: Now, peer: PeerId, status: Status) {
@@ -382,16 +366,11 @@ impl Hub {
             let Some(officer) = self.officers.get(&peer) else {
                 continue;
             };
-            let (desk, credential) = (officer.desk.clone(), officer.credential.clone());
-            let checked = if self.descriptor.desk(&desk).is_none() {
-                Err(Fault::new(Code::UnknownDesk).with(desk.as_str()))
+            if self.descriptor.desk(&officer.desk).is_some() {
+                self.hand_on(now, peer);
             } else {
-                self.check(now, &peer, &desk, &credential)
-            };
-            match checked {
-                Ok(Some(until)) => self.deadlines.set(Due::Credential(peer), until),
-                Ok(None) => {}
-                Err(fault) => self.dismiss(now, peer, &fault),
+                let fault = Fault::new(Code::UnknownDesk).with(officer.desk.as_str());
+                self.dismiss(now, peer, &fault);
             }
         }
         // Nobody waits at a desk that is no more; who talks goes on.

@@ -12,7 +12,7 @@ use suora_protocol::identity::PeerId;
 use suora_protocol::time::Timestamp;
 
 use super::Store;
-use crate::hub::change::{Change, Row, Snapshot};
+use crate::hub::change::{Change, Enrolled, Row, Snapshot};
 
 /// A SQLite file, with one writer.
 #[derive(Debug)]
@@ -159,13 +159,22 @@ impl Sqlite {
 
 /// The schemas so far, in order.
 fn migrations() -> Vec<Migration> {
-    vec![Migration::new(
-        1,
-        "tickets".into(),
-        MigrationType::Simple,
-        sqlx::SqlSafeStr::into_sql_str(include_str!("../../migrations/sqlite/0001_tickets.sql")),
-        false,
-    )]
+    let migration = |version, name: &'static str, sql: &'static str| {
+        let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    };
+    vec![
+        migration(
+            1,
+            "tickets",
+            include_str!("../../migrations/sqlite/0001_tickets.sql"),
+        ),
+        migration(
+            2,
+            "credentials",
+            include_str!("../../migrations/sqlite/0002_credentials.sql"),
+        ),
+    ]
 }
 
 impl Store for Sqlite {
@@ -193,6 +202,20 @@ impl Store for Sqlite {
                     .map(PeerId::from_bytes),
             });
         }
+        let rows = sqlx::query("SELECT * FROM credential ORDER BY peer")
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        for row in rows {
+            let time = |column: &str| row.try_get::<i64, _>(column).map_err(failed);
+            let document: Vec<u8> = row.try_get("document").map_err(failed)?;
+            snapshot.enrolled.push(Enrolled {
+                peer: PeerId::from_bytes(bytes(&row, "peer")?),
+                credential: document.into(),
+                issued_at: Timestamp::from_micros(time("issued_at")?),
+                not_after: Timestamp::from_micros(time("not_after")?),
+            });
+        }
         Ok(snapshot)
     }
 
@@ -213,6 +236,15 @@ impl Store for Sqlite {
                 .bind(row.officer.map(|officer| officer.as_bytes().to_vec())),
                 Change::Drop(ticket) => sqlx::query("DELETE FROM ticket WHERE ticket = $1")
                     .bind(ticket.as_bytes().to_vec()),
+                Change::Enrol(enrolled) => {
+                    sqlx::query("INSERT OR REPLACE INTO credential VALUES ($1, $2, $3, $4)")
+                        .bind(enrolled.peer.as_bytes().to_vec())
+                        .bind(enrolled.credential.to_vec())
+                        .bind(enrolled.issued_at.as_micros())
+                        .bind(enrolled.not_after.as_micros())
+                }
+                Change::Expel(peer) => sqlx::query("DELETE FROM credential WHERE peer = $1")
+                    .bind(peer.as_bytes().to_vec()),
             };
             query.execute(&mut *transaction).await.map_err(failed)?;
         }
@@ -241,6 +273,15 @@ mod tests {
         }
     }
 
+    fn enrolled(peer: u8, signed: i64) -> Enrolled {
+        Enrolled {
+            peer: PeerId::from_bytes([peer; 32]),
+            credential: vec![peer; 300].into(),
+            issued_at: Timestamp::from_secs(signed),
+            not_after: Timestamp::from_secs(signed + 600),
+        }
+    }
+
     #[tokio::test]
     async fn what_was_committed_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
@@ -254,6 +295,11 @@ mod tests {
                 ..row(1)
             }),
             Change::Drop(row(3).ticket),
+            Change::Enrol(enrolled(5, 1_000)),
+            Change::Enrol(enrolled(4, 1_000)),
+            Change::Enrol(enrolled(6, 1_000)),
+            Change::Enrol(enrolled(5, 2_000)),
+            Change::Expel(enrolled(6, 0).peer),
         ];
         let mut reference = Snapshot::default();
         reference.apply(&changes);

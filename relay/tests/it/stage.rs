@@ -17,6 +17,7 @@ use suora_protocol::wire::{self, Framer, citizen, officer};
 use suora_relay::Faults;
 use suora_relay::hub::change::{Change, Snapshot};
 use suora_relay::hub::crowd::Prefix;
+use suora_relay::hub::enrolment::Enrolment;
 use suora_relay::hub::{Hub, Input, LinkId, Output};
 
 use crate::agency::{Agency, START, desk};
@@ -34,7 +35,10 @@ pub(crate) struct Stage {
     inboxes: BTreeMap<LinkId, VecDeque<Bytes>>,
     roles: BTreeMap<LinkId, bool>,
     pub(crate) closed: BTreeSet<LinkId>,
+    /// What administrators were answered, by number.
+    pub(crate) answers: BTreeMap<u64, Result<Enrolment, Fault>>,
     next_link: u64,
+    asked: u64,
 }
 
 /// The heartbeat of [`Stage::pass`], which no inbox shows.
@@ -84,7 +88,9 @@ impl Stage {
             inboxes: BTreeMap::new(),
             roles: BTreeMap::new(),
             closed: BTreeSet::new(),
+            answers: BTreeMap::new(),
             next_link: 0,
+            asked: 0,
         }
     }
 
@@ -117,9 +123,32 @@ impl Stage {
                 Output::Close(link) => {
                     self.closed.insert(link);
                 }
+                Output::Answer(ask, answer) => {
+                    self.answers.insert(ask, answer);
+                }
                 Output::Wait(..) => return,
             }
         }
+    }
+
+    /// An administrator brings a credential; the number of the question.
+    pub(crate) fn bring(&mut self, credential: Vec<u8>) -> u64 {
+        self.asked += 1;
+        let (ask, credential) = (self.asked, credential.into());
+        self.input(Input::Credential { ask, credential }).unwrap();
+        ask
+    }
+
+    /// An administrator brings a credential and hears what became of it.
+    pub(crate) fn enrol(&mut self, credential: Vec<u8>) -> Result<Enrolment, Fault> {
+        let ask = self.bring(credential);
+        self.answers.remove(&ask).expect("an answer at once")
+    }
+
+    /// The agency's page as it stands now reaches the hub.
+    pub(crate) fn publish(&mut self) {
+        let page = Box::new(self.agency.descriptor());
+        self.input(Input::Descriptor(page)).unwrap();
     }
 
     /// The store answers its oldest commit.

@@ -79,11 +79,13 @@ fn start(fails: bool) -> Turns {
     let (question, questions) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
     let (_, descriptors) = mpsc::channel(1);
+    let (_, credentials) = mpsc::channel(1);
     let run = store.clone();
     let end = tokio::spawn(async move {
         let mut doors = Doors {
             stop: stopped,
             descriptors,
+            credentials,
             questions,
             envelopes,
         };

@@ -185,6 +185,7 @@ impl Day {
                         self.forget(link, who, officer);
                     }
                 }
+                Output::Answer(..) => unreachable!("no administrator comes"),
                 Output::Wait(..) => break,
             }
         }
