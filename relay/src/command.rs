@@ -1,9 +1,13 @@
 //! The command line of `suora-relay`.
 
+pub mod credential;
 pub mod descriptor;
 pub mod doctor;
 pub mod init;
 pub mod issue;
+pub mod phrase;
+pub mod register;
+pub mod root;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -19,6 +23,8 @@ use crate::{Faults, serve};
 #[derive(Debug, Parser)]
 #[command(name = "suora-relay", version, about)]
 struct Arguments {
+    #[command(flatten)]
+    phrases: phrase::Phrases,
     #[command(subcommand)]
     command: Command,
 }
@@ -27,15 +33,30 @@ struct Arguments {
 enum Command {
     /// Make an agency: keys, a signed descriptor and the relay's data directory.
     Init(init::Init),
-    /// Sign a credential for an officer or a partner.
+    /// Sign credentials for officers and partners, and renew them.
     Issue {
         #[command(subcommand)]
         whom: issue::Whom,
     },
-    /// Show or sign the agency's descriptor.
+    /// Hand officers' credentials to a running relay.
+    Credential {
+        #[command(subcommand)]
+        what: credential::What,
+    },
+    /// Show or sign the agency's descriptor, or revoke somebody in it.
     Descriptor {
         #[command(subcommand)]
         what: descriptor::What,
+    },
+    /// Change the agency's root key.
+    Root {
+        #[command(subcommand)]
+        what: root::What,
+    },
+    /// Put a key file under a passphrase, or take it away.
+    Key {
+        #[command(subcommand)]
+        what: phrase::What,
     },
     /// Check a relay's set-up, whether it can be reached, and the agency's web page.
     Doctor(doctor::Doctor),
@@ -60,7 +81,7 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    match execute(arguments.command, faults) {
+    match execute(arguments, faults) {
         Ok(status) => ExitCode::from(status),
         Err(fault) => {
             eprintln!("suora-relay: {fault}");
@@ -69,23 +90,19 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))
-}
-
-fn execute(command: Command, faults: Faults) -> Result<u8, Fault> {
-    let done = match command {
+fn execute(arguments: Arguments, faults: Faults) -> Result<u8, Fault> {
+    let phrases = &arguments.phrases;
+    let done = match arguments.command {
         Command::Doctor(doctor) => {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             return runtime()?.block_on(doctor.run());
         }
-        Command::Init(init) => init.run(),
-        Command::Issue { whom } => whom.run(),
-        Command::Descriptor { what } => what.run(),
+        Command::Init(init) => init.run(phrases),
+        Command::Issue { whom } => whom.run(phrases),
+        Command::Credential { what } => runtime()?.block_on(what.run()),
+        Command::Descriptor { what } => what.run(phrases),
+        Command::Root { what } => what.run(phrases),
+        Command::Key { what } => what.run(phrases),
         Command::Serve { dir } => {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             let filter = tracing_subscriber::EnvFilter::try_from_env("SUORA_LOG")
@@ -99,4 +116,12 @@ fn execute(command: Command, faults: Faults) -> Result<u8, Fault> {
         }
     };
     done.map(|()| 0)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::new(Code::Internal).with(error.to_string()))
 }

@@ -1,15 +1,24 @@
 //! DOOR: entropy and key files. A key file is one line of 64 hexadecimal digits, the
-//! 32-byte secret of an Ed25519 key, readable by its owner only and written whole or not at all.
+//! 32-byte secret of an Ed25519 key, readable by its owner only and written whole or not at all;
+//! or, under a [`Passphrase`], an encrypted private key of PKCS #8 (scrypt, AES-256) as PEM,
+//! which other tools read too.
 #![expect(clippy::disallowed_methods, reason = "door: entropy")]
 
+mod sealed;
+
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::Key;
+use suora_protocol::identity::{Key, PeerId};
 use zeroize::Zeroizing;
+
+pub use sealed::Passphrase;
+
+/// Longest key file, in bytes.
+const LONGEST: usize = 4_096;
 
 /// 32 bytes of the system's entropy.
 pub fn draw() -> Result<[u8; 32], Fault> {
@@ -40,7 +49,10 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
     let failed = |error: std::io::Error| {
         Fault::new(Code::BadFile).with(format!("{} cannot be written: {error}", path.display()))
     };
-    let part = path.with_extension("part");
+    // beside it, and of no other file's name
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    let part = path.with_file_name(name);
     let _ = fs::remove_file(&part);
     let mut file = OpenOptions::new()
         .write(true)
@@ -51,46 +63,117 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)
+    fs::rename(&part, path).map_err(failed)?;
+    // the disk has the folder's new entry too
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
 }
 
 /// Writes a key file.
 pub fn save(path: &Path, key: &Key) -> Result<(), Fault> {
-    let line: Zeroizing<String> = Zeroizing::new(
-        key.secret()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .chain(["\n".into()])
-            .collect(),
-    );
-    write_new(path, line.as_bytes(), 0o600)
+    write_new(path, plain(key).as_bytes(), 0o600)
 }
 
-/// Reads a key file. One that is damaged or open to others is [`Code::BadKeyFile`].
+/// Writes a key file under a passphrase.
+pub fn seal(path: &Path, key: &Key, passphrase: &Passphrase) -> Result<(), Fault> {
+    write_new(path, sealed::write(key, passphrase)?.as_bytes(), 0o600)
+}
+
+/// Writes a key file under another passphrase, or none, over the old one.
+pub fn reseal(path: &Path, key: &Key, passphrase: Option<&Passphrase>) -> Result<(), Fault> {
+    let text = match passphrase {
+        Some(passphrase) => sealed::write(key, passphrase)?,
+        None => plain(key),
+    };
+    replace(path, text.as_bytes(), 0o600)
+}
+
+fn plain(key: &Key) -> Zeroizing<String> {
+    let digits = key
+        .secret()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
+    Zeroizing::new(digits + "\n")
+}
+
+/// Reads a key file. One that is damaged or open to others is [`Code::BadKeyFile`], and so is one
+/// under a passphrase.
 pub fn load(path: &Path) -> Result<Key, Fault> {
+    open(path, || {
+        Err(Fault::new(Code::BadKeyFile).with(format!(
+            "{}: it is under a passphrase, which nobody can be asked for here",
+            path.display()
+        )))
+    })
+}
+
+/// Reads a key file; `passphrase` is asked only if it is under one. A wrong passphrase is
+/// [`Code::WrongPassphrase`].
+pub fn open(
+    path: &Path,
+    passphrase: impl FnOnce() -> Result<Passphrase, Fault>,
+) -> Result<Key, Fault> {
     let bad =
         |what: String| Fault::new(Code::BadKeyFile).with(format!("{}: {what}", path.display()));
-    let mode = fs::metadata(path)
-        .map_err(|error| bad(error.to_string()))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(bad(
-            "others can read it; make it private with chmod 600".into()
-        ));
+    let text = private(path).map_err(bad)?;
+    if sealed::is(&text) {
+        return sealed::read(&text, &passphrase()?).map_err(|fault| match fault.code {
+            Code::BadKeyFile => bad(fault.detail.unwrap_or_default()),
+            code => Fault::new(code).with(path.display().to_string()),
+        });
     }
-    let text = Zeroizing::new(fs::read(path).map_err(|error| bad(error.to_string()))?);
-    parse(&text).ok_or_else(|| bad("a key file is one line of 64 hexadecimal digits".into()))
+    parse(&text).ok_or_else(|| {
+        bad("damaged: a key file is one line of 64 hexadecimal digits, or an encrypted private key; bring back a copy".into())
+    })
 }
 
-/// The key in a file, if there is one, whoever may read it: to find keys where none should be.
-pub fn peek(path: &Path) -> Option<Key> {
-    const LONGEST: u64 = 256;
-    let file = fs::metadata(path).ok()?;
-    if !file.is_file() || file.len() > LONGEST {
+/// The bytes of a file that only its owner can read.
+fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let meta = file.metadata().map_err(|error| error.to_string())?;
+    if !meta.is_file() {
+        return Err("not a file".into());
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err("others can read it; make it private with chmod 600".into());
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
+    file.take(LONGEST as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() > LONGEST {
+        return Err("too long for a key".into());
+    }
+    Ok(bytes)
+}
+
+/// What a file holds of a key, whoever may read it: to find keys where none should be.
+#[derive(Debug)]
+pub enum Found {
+    /// The key of this peer id.
+    Key(PeerId),
+    /// Some key under a passphrase.
+    Sealed,
+}
+
+/// Looks for a key in a file.
+pub fn peek(path: &Path) -> Option<Found> {
+    let meta = fs::metadata(path).ok()?;
+    if !meta.is_file() || meta.len() > LONGEST as u64 {
         return None;
     }
-    parse(&Zeroizing::new(fs::read(path).ok()?))
+    let text = Zeroizing::new(fs::read(path).ok()?);
+    if sealed::is(&text) {
+        return Some(Found::Sealed);
+    }
+    parse(&text)
+        .or_else(|| sealed::unsealed(&text))
+        .map(|key| Found::Key(key.peer_id()))
 }
 
 /// One line of 64 hexadecimal digits.
@@ -125,7 +208,7 @@ mod tests {
         assert_eq!(save(&path, &key).unwrap_err().code, Code::BadFile);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(load(&path).unwrap_err().code, Code::BadKeyFile);
-        assert_eq!(peek(&path).unwrap().peer_id(), key.peer_id());
+        assert!(matches!(peek(&path), Some(Found::Key(found)) if found == key.peer_id()));
     }
 
     #[test]

@@ -9,10 +9,12 @@ use suora_protocol::documents::{
     self, AddressPolicy, Descriptor, Desk, DeskId, KeyUse, Names, Signed, UseKey, chain,
 };
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::{AgencyId, Key, PeerId};
+use suora_protocol::identity::{AgencyId, Hash, Key, PeerId};
 use suora_protocol::limits::DESCRIPTOR_DAYS_MAX;
 use suora_protocol::time::Timestamp;
+use toml_edit::{Array, DocumentMut, Item, TomlError, value};
 
+use super::phrase::Phrases;
 use crate::clock::Clock;
 use crate::keys;
 
@@ -33,6 +35,17 @@ pub enum What {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Revoke a peer id, and sign: credentials of this node count no more.
+    Revoke {
+        /// The folder root/ of `init`.
+        #[arg(long)]
+        root: PathBuf,
+        /// Where to write the signed descriptor.
+        #[arg(long)]
+        out: PathBuf,
+        /// The peer id.
+        peer: String,
+    },
 }
 
 /// `descriptor.toml`.
@@ -44,6 +57,8 @@ pub struct Page {
     relays: Vec<String>,
     #[serde(default)]
     revoked: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_root: Option<String>,
     names: Names,
     keys: Vec<PageKey>,
     desks: Vec<PageDesk>,
@@ -67,6 +82,10 @@ struct PageDesk {
     address_policy: AddressPolicy,
     #[serde(default)]
     require_pq: bool,
+    #[serde(default)]
+    anonymous: bool,
+    #[serde(default)]
+    sensitive: bool,
     #[serde(default)]
     grace: Option<u32>,
     names: Names,
@@ -113,6 +132,8 @@ fn desk(text: &str) -> Result<PageDesk, Fault> {
         kind: None,
         address_policy: AddressPolicy::Open,
         require_pq: false,
+        anonymous: false,
+        sensitive: false,
         grace: None,
         names,
     })
@@ -149,6 +170,7 @@ impl Page {
             sequence: 1,
             relays,
             revoked: Vec::new(),
+            next_root: None,
             names: names("--name", agency_names.iter().map(String::as_str), domain)?,
             keys: vec![
                 key("issuing-1", KeyUse::Issuing, issuing),
@@ -194,6 +216,8 @@ pub(super) fn sign(page: &Page, root: &Key, now: Timestamp) -> Result<Signed<Des
         full.grace = desk.grace.unwrap_or(full.grace);
         full.address_policy = desk.address_policy;
         full.require_pq = desk.require_pq;
+        full.anonymous = desk.anonymous;
+        full.sensitive = desk.sensitive;
         full
     });
     let descriptor = Descriptor {
@@ -212,7 +236,12 @@ pub(super) fn sign(page: &Page, root: &Key, now: Timestamp) -> Result<Signed<Des
         sequence: page.sequence,
         issued_at: now,
         not_after,
-        next_root: None,
+        next_root: page
+            .next_root
+            .as_deref()
+            .map(|next| Ok(Hash::from_bytes(*AgencyId::parse(next)?.as_bytes())))
+            .transpose()
+            .map_err(|fault: Fault| fault.with("next_root is 64 hexadecimal digits"))?,
     };
     let signed = documents::sign(&descriptor, root)?;
     // what every node will do with it
@@ -220,33 +249,88 @@ pub(super) fn sign(page: &Page, root: &Key, now: Timestamp) -> Result<Signed<Des
     Ok(signed)
 }
 
-/// The same text under the next sequence; comments stay where they are.
-fn raise(text: &str, page: &mut Page) -> Result<String, Fault> {
-    page.sequence += 1;
-    let mut is_top = true;
-    let lines = text.lines().map(|line| {
-        is_top &= !line.trim_start().starts_with('[');
-        let is_sequence = line
-            .split('=')
-            .next()
-            .is_some_and(|key| key.trim() == "sequence");
-        if is_top && is_sequence {
-            format!("sequence = {}\n", page.sequence)
-        } else {
-            format!("{line}\n")
+/// `descriptor.toml`, as text whose comments stay where they are.
+pub(super) struct Draft {
+    path: PathBuf,
+    text: DocumentMut,
+}
+
+impl Draft {
+    pub(super) fn read(root: &Path) -> Result<Self, Fault> {
+        let path = root.join("descriptor.toml");
+        let wrong = |what: String| bad(format!("{}: {what}", path.display()));
+        let text = String::from_utf8(read(&path)?).map_err(|_| wrong("not text".into()))?;
+        let text = text
+            .parse()
+            .map_err(|error: TomlError| wrong(error.to_string()))?;
+        Ok(Self { path, text })
+    }
+
+    fn page(&self) -> Result<Page, Fault> {
+        toml::from_str(&self.text.to_string())
+            .map_err(|error| bad(format!("{}: {error}", self.path.display())))
+    }
+
+    /// Signs it under the next sequence. The page is written before the signed descriptor:
+    /// no sequence is used twice.
+    pub(super) fn sign(mut self, root: &Key, out: &Path, now: Timestamp) -> Result<Page, Fault> {
+        let next = i64::try_from(self.page()?.sequence.saturating_add(1))
+            .map_err(|_| bad("the sequence is too large".into()))?;
+        if let Some(Item::Value(sequence)) = self.text.get_mut("sequence") {
+            let decor = sequence.decor().clone();
+            *sequence = next.into();
+            *sequence.decor_mut() = decor;
         }
-    });
-    let raised: String = lines.collect();
-    let reads = toml::from_str::<Page>(&raised).is_ok_and(|read| read.sequence == page.sequence);
-    if reads {
-        Ok(raised)
-    } else {
-        Err(Fault::new(Code::BadConfig)
-            .with("write the sequence on a line of its own: sequence = 1"))
+        let page = self.page()?;
+        let signed = sign(&page, root, now)?;
+        keys::replace(&self.path, self.text.to_string().as_bytes(), 0o600)?;
+        keys::replace(out, signed.bytes(), 0o644)?;
+        println!("Signed sequence {} into {}.", page.sequence, out.display());
+        println!("A running relay takes it from its data directory on SIGHUP.");
+        Ok(page)
+    }
+
+    /// The next root that it names.
+    pub(super) fn next_root(&self) -> Result<Option<AgencyId>, Fault> {
+        let next = self.page()?.next_root;
+        next.map(|next| AgencyId::parse(&next)).transpose()
+    }
+
+    /// Names the next root.
+    pub(super) fn name_next(&mut self, next: &AgencyId) {
+        self.text.insert("next_root", value(next.to_text()));
+    }
+
+    /// The page of the next root, in its own folder: it names no next one yet.
+    pub(super) fn moved(mut self, root: &Path) -> Self {
+        self.text.remove("next_root");
+        self.path = root.join("descriptor.toml");
+        self
+    }
+
+    /// Adds a peer id to those that are revoked; false when it is there already.
+    fn revoke(&mut self, peer: &PeerId) -> Result<bool, Fault> {
+        let text = peer.to_text();
+        if self.page()?.revoked.contains(&text) {
+            return Ok(false);
+        }
+        let revoked = self
+            .text
+            .entry("revoked")
+            .or_insert(Item::Value(Array::new().into()));
+        revoked
+            .as_array_mut()
+            .ok_or_else(|| bad("write `revoked` as a list: revoked = []".into()))?
+            .push(text);
+        Ok(true)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+fn bad(what: String) -> Fault {
+    Fault::new(Code::BadConfig).with(what)
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path)
         .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display())))
 }
@@ -269,7 +353,7 @@ fn all(names: &Names) -> String {
 }
 
 impl What {
-    pub(super) fn run(self) -> Result<(), Fault> {
+    pub(super) fn run(self, phrases: &Phrases) -> Result<(), Fault> {
         let now = Clock::start().now().utc;
         match self {
             Self::Show { file } => {
@@ -298,31 +382,42 @@ impl What {
                         AddressPolicy::AfterAccept => "after-accept",
                         AddressPolicy::RelayOnly => "relay-only",
                     };
+                    let marks = [
+                        (desk.require_pq, ", post-quantum only"),
+                        (desk.anonymous, ", anonymous"),
+                        (desk.sensitive, ", sensitive"),
+                    ];
+                    let marks = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark);
                     println!(
-                        "desk       {}: {}; addresses {policy}",
+                        "desk       {}: {}; addresses {policy}{}",
                         desk.id,
-                        all(&desk.names)
+                        all(&desk.names),
+                        marks.collect::<String>()
                     )
                 });
+                if let Some(next) = page.next_root {
+                    println!("next root  {next}");
+                }
                 page.revoked
                     .iter()
                     .for_each(|peer| println!("revoked    {}", peer.to_text()));
                 println!("The signature is good.");
             }
             Self::Sign { root, out } => {
-                let path = root.join("descriptor.toml");
-                let text = String::from_utf8(read(&path)?).map_err(|_| {
-                    Fault::new(Code::BadConfig).with(format!("{} is not text", path.display()))
-                })?;
-                let mut page: Page = toml::from_str(&text).map_err(|error| {
-                    Fault::new(Code::BadConfig).with(format!("{}: {error}", path.display()))
-                })?;
-                let raised = raise(&text, &mut page)?;
-                let signed = sign(&page, &keys::load(&root.join("root.key"))?, now)?;
-                keys::replace(&path, raised.as_bytes(), 0o600)?;
-                keys::replace(&out, signed.bytes(), 0o644)?;
-                println!("Signed sequence {} into {}.", page.sequence, out.display());
-                println!("A running relay takes it from its data directory on SIGHUP.");
+                let key = phrases.open(&root.join("root.key"))?;
+                Draft::read(&root)?.sign(&key, &out, now)?;
+            }
+            Self::Revoke { root, out, peer } => {
+                let mut draft = Draft::read(&root)?;
+                if !draft.revoke(&PeerId::parse(&peer)?)? {
+                    return Err(bad(format!("{peer} is revoked already")));
+                }
+                let key = phrases.open(&root.join("root.key"))?;
+                let page = draft.sign(&key, &out, now)?;
+                println!(
+                    "{} peer ids are revoked. A line may go 30 days after it came: by then every credential has ended.",
+                    page.revoked.len()
+                );
             }
         }
         Ok(())

@@ -8,9 +8,10 @@ use clap::Args;
 use suora_protocol::fault::{Code, Fault};
 
 use super::descriptor::{self, Page};
+use super::phrase::Phrases;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::keys;
+use crate::keys::{self, Passphrase};
 
 /// Make an agency.
 #[derive(Debug, Args)]
@@ -41,9 +42,12 @@ pub struct Init {
     /// Port of the metrics, on loopback.
     #[arg(long, default_value_t = 9090)]
     metrics_port: u16,
+    /// Put the root key and the issuing key under passphrases.
+    #[arg(long)]
+    passphrase: bool,
 }
 
-fn make(dir: &Path) -> Result<(), Fault> {
+pub(super) fn make(dir: &Path) -> Result<(), Fault> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -54,7 +58,7 @@ fn make(dir: &Path) -> Result<(), Fault> {
 }
 
 impl Init {
-    pub(super) fn run(self) -> Result<(), Fault> {
+    pub(super) fn run(self, phrases: &Phrases) -> Result<(), Fault> {
         let (root, issuing, relay) = (
             self.dir.join("root"),
             self.dir.join("issuing"),
@@ -84,16 +88,22 @@ impl Init {
             &pass_key,
         )?;
         let signed = descriptor::sign(&page, &root_key, Clock::start().now().utc)?;
+        let choose = |what| self.passphrase.then(|| phrases.choose(what)).transpose();
+        let (root_phrase, issuing_phrase) = (choose("the root key")?, choose("the issuing key")?);
+        let save = |path: &Path, key, phrase: Option<Passphrase>| match phrase {
+            Some(phrase) => keys::seal(path, key, &phrase),
+            None => keys::save(path, key),
+        };
         for dir in [&root, &issuing, &relay] {
             make(dir)?;
         }
-        keys::save(&root.join("root.key"), &root_key)?;
+        save(&root.join("root.key"), &root_key, root_phrase)?;
         keys::write_new(
             &root.join("descriptor.toml"),
             page.to_toml()?.as_bytes(),
             0o600,
         )?;
-        keys::save(&issuing.join("issuing.key"), &issuing_key)?;
+        save(&issuing.join("issuing.key"), &issuing_key, issuing_phrase)?;
         keys::save(&relay.join("relay.key"), &relay_key)?;
         keys::save(&relay.join("pass.key"), &pass_key)?;
         let config = Config::template(
@@ -115,6 +125,13 @@ impl Init {
         println!("  root/     signs the descriptor: move it offline.");
         println!("  issuing/  signs credentials: move it to the administrator's machine.");
         println!("  relay/    is all that the relay needs, on its machine.");
+        println!();
+        println!(
+            "Keep a copy of root/ and issuing/ in two places that cannot burn or be stolen together:"
+        );
+        println!(
+            "without the root key the agency needs a new name, without the issuing key new credentials."
+        );
         println!();
         println!("Next:");
         println!("  suora-relay serve {}", relay.display());

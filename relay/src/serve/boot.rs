@@ -9,7 +9,7 @@ use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
 
 use crate::config::Config;
-use crate::keys;
+use crate::keys::{self, Found};
 
 /// Below this a descriptor's end is near.
 const RENEW: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
@@ -85,7 +85,7 @@ pub fn descriptor_again(
     known: &Verified<Descriptor>,
     now: Timestamp,
 ) -> Result<Verified<Descriptor>, Fault> {
-    let descriptor = chain::descriptor(&signed(dir)?, &known.agency, now, Some(known))?;
+    let descriptor = chain::descriptor_after(&signed(dir)?, known, now)?;
     refuse_powers(dir, &descriptor)?;
     // what it revokes must count all the same
     if !lists(&descriptor, key) {
@@ -139,7 +139,12 @@ pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), F
             }
             let name = entry.file_name();
             let by_name = ["root.key", "issuing.key"].iter().find(|key| name == **key);
-            let by_content = keys::peek(&path).and_then(|key| powers(&key.peer_id()));
+            let by_content = match keys::peek(&path) {
+                Some(Found::Key(peer)) => powers(&peer),
+                // a relay asks nobody for a passphrase: it can only be somebody else's key
+                Some(Found::Sealed) => Some("a key under a passphrase"),
+                None => None,
+            };
             if let Some(what) = by_content.or(by_name.copied()) {
                 return Err(bad(format!(
                     "{} holds {what}: a relay that can make officers is not safe; move it to the administrator's machine",

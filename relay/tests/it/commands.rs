@@ -213,6 +213,8 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
             true => walk(&path),
             false => vec![path],
         })
+        // the local socket holds no bytes
+        .filter(|path| path.is_file())
         .collect()
 }
 

@@ -90,11 +90,16 @@ pub(crate) struct Agency {
 
 impl Agency {
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Made by `init` with these options besides.
+    pub(crate) fn with(options: &[&OsStr]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (port, websocket) = (free_port(), free_port());
         let (text, websocket_text) = (port.to_string(), websocket.to_string());
         let path = dir.path().join("agency");
-        success([
+        let arguments = [
             "init".as_ref(),
             path.as_os_str(),
             "--domain".as_ref(),
@@ -113,7 +118,8 @@ impl Agency {
             "0".as_ref(),
             "--metrics-port".as_ref(),
             OsStr::new("0"),
-        ]);
+        ];
+        success(arguments.iter().chain(options));
         Self {
             dir,
             port,

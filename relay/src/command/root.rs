@@ -1,0 +1,119 @@
+//! `suora-relay root`: from one root key to the next (`spec/documents.md`, section 7). The old
+//! root names the new one while it is still believed; later the new one takes over.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::AgencyId;
+
+use super::descriptor::Draft;
+use super::init;
+use super::phrase::Phrases;
+use crate::clock::Clock;
+use crate::keys;
+
+/// A step of the change.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Make the next root key, and name it in the descriptor that the present one signs.
+    Next {
+        /// The folders.
+        #[command(flatten)]
+        folders: Folders,
+        /// Put the new key under a passphrase.
+        #[arg(long)]
+        passphrase: bool,
+    },
+    /// Change: the next root key signs the descriptor from now on.
+    Change {
+        /// The folders.
+        #[command(flatten)]
+        folders: Folders,
+    },
+}
+
+/// The folders of both root keys.
+#[derive(Debug, Args)]
+pub struct Folders {
+    /// The folder root/ of `init`.
+    #[arg(long)]
+    root: PathBuf,
+    /// The folder of the next root key.
+    #[arg(long)]
+    next: PathBuf,
+    /// Where to write the signed descriptor.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn bad(what: &str) -> Fault {
+    Fault::new(Code::BadConfig).with(what)
+}
+
+impl What {
+    pub(super) fn run(self, phrases: &Phrases) -> Result<(), Fault> {
+        let now = Clock::start().now().utc;
+        match self {
+            Self::Next {
+                folders: Folders { root, next, out },
+                passphrase,
+            } => {
+                let mut draft = Draft::read(&root)?;
+                if draft.next_root()?.is_some() {
+                    return Err(bad(
+                        "the descriptor names a next root already: suora-relay root change",
+                    ));
+                }
+                let old = phrases.open(&root.join("root.key"))?;
+                let key = keys::generate()?;
+                init::make(&next)?;
+                let path = next.join("root.key");
+                match passphrase {
+                    true => keys::seal(&path, &key, &phrases.choose("the next root key")?)?,
+                    false => keys::save(&path, &key)?,
+                }
+                let id = AgencyId::of_root(&key.peer_id());
+                draft.name_next(&id);
+                draft.sign(&old, &out, now)?;
+                println!("The next root id is {}.", id.to_text());
+                println!(
+                    "Publish the descriptor and wait until everybody has it, some days at least. Then:"
+                );
+                println!(
+                    "  suora-relay root change --root {} --next {} --out {}",
+                    root.display(),
+                    next.display(),
+                    out.display()
+                );
+            }
+            Self::Change {
+                folders: Folders { root, next, out },
+            } => {
+                let draft = Draft::read(&root)?;
+                let key = phrases.open(&next.join("root.key"))?;
+                let id = AgencyId::of_root(&key.peer_id());
+                if draft.next_root()? != Some(id) {
+                    return Err(bad(
+                        "the descriptor does not name this key as its next root: suora-relay root next",
+                    ));
+                }
+                if next.join("descriptor.toml").exists() {
+                    return Err(bad(
+                        "the change was made already; sign with --root and the new folder",
+                    ));
+                }
+                draft.moved(&next).sign(&key, &out, now)?;
+                println!(
+                    "The root id is {} now. Nodes that know the old one take it.",
+                    id.to_text()
+                );
+                println!(
+                    "Every credential names the old one: sign all anew, and bring them to the relay:"
+                );
+                println!("  suora-relay issue renew --all … and suora-relay credential add …");
+            }
+        }
+        Ok(())
+    }
+}

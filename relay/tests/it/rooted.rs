@@ -1,0 +1,187 @@
+//! The keys that an agency stands on: under passphrases, and from one root to the next.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use suora_protocol::documents::{Credential, Descriptor, Signed, Verified, chain};
+use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::AgencyId;
+
+use crate::agency::officer_key;
+use crate::rig::{self, Agency, failure, success};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A private file with this first line.
+fn phrase(dir: &Path, name: &str, line: &str) -> PathBuf {
+    let path = dir.join(name);
+    suora_relay::keys::replace(&path, format!("{line}\n").as_bytes(), 0o600).unwrap();
+    path
+}
+
+fn sign(agency: &Agency, phrase: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["descriptor", "sign", "--root"].map(Into::into).to_vec();
+    arguments.push(agency.path("root").into());
+    arguments.extend(["--out".into(), agency.path("relay/descriptor.cose").into()]);
+    arguments.extend(["--passphrase-file".into(), phrase.into()]);
+    arguments
+}
+
+// covers: SUORA-SEC-102
+#[test]
+fn root_and_issuing_key_open_with_their_passphrase_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = phrase(dir.path(), "good", "correct horse battery");
+    let other = phrase(dir.path(), "other", "incorrect horse battery");
+    let agency = Agency::with(&[
+        "--passphrase".as_ref(),
+        "--passphrase-file".as_ref(),
+        good.as_os_str(),
+    ]);
+    for key in ["root/root.key", "issuing/issuing.key"] {
+        let text = fs::read_to_string(agency.path(key)).unwrap();
+        assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+        assert_eq!(mode(&agency.path(key)), 0o600);
+    }
+    assert!(failure(sign(&agency, &other)).contains("wrong-passphrase"));
+    assert_eq!(agency.descriptor().sequence, 1);
+    assert!(success(sign(&agency, &good)).contains("sequence 2"));
+    // a passphrase that others can read protects nothing
+    fs::set_permissions(&good, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(failure(sign(&agency, &good)).contains("chmod 600"));
+
+    // a relay with a sealed key in its folder does not start, whatever the file is called
+    let hidden = agency.path("relay/notes.txt");
+    fs::copy(agency.path("issuing/issuing.key"), &hidden).unwrap();
+    let said = failure(["serve".as_ref(), agency.path("relay").as_os_str()]);
+    assert!(
+        said.contains("passphrase") && said.contains("notes.txt"),
+        "{said}"
+    );
+    fs::remove_file(hidden).unwrap();
+    agency.serve().kill();
+}
+
+// covers: SUORA-SEC-102
+#[test]
+fn a_key_goes_under_a_passphrase_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let agency = Agency::new();
+    let root = agency.path("root/root.key");
+    let plain = fs::read(&root).unwrap();
+    let key = |what: &str, phrase: &Path, old: Option<&Path>| -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["key".into(), what.into(), root.clone().into()];
+        arguments.extend(["--passphrase-file".into(), phrase.into()]);
+        if let Some(old) = old {
+            arguments.extend(["--old-passphrase-file".into(), old.into()]);
+        }
+        arguments
+    };
+    let short = phrase(dir.path(), "short", "too short");
+    let first = phrase(dir.path(), "first", "correct horse battery");
+    let second = phrase(dir.path(), "second", "another horse battery");
+    assert!(failure(key("protect", &short, None)).contains("12 characters"));
+    assert_eq!(fs::read(&root).unwrap(), plain);
+    success(key("protect", &first, None));
+    assert!(failure(key("protect", &second, Some(&second))).contains("wrong-passphrase"));
+    success(key("protect", &second, Some(&first)));
+    assert!(failure(key("unprotect", &first, None)).contains("wrong-passphrase"));
+    success(key("unprotect", &second, None));
+    assert_eq!(fs::read(&root).unwrap(), plain);
+    assert_eq!(mode(&root), 0o600);
+}
+
+fn root(agency: &Agency, step: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["root".into(), step.into()];
+    arguments.extend(["--root".into(), agency.path("root").into()]);
+    arguments.extend(["--next".into(), agency.path("next").into()]);
+    arguments.extend(["--out".into(), agency.path("relay/descriptor.cose").into()]);
+    arguments
+}
+
+fn page(agency: &Agency) -> Signed<Descriptor> {
+    Signed::from_bytes(fs::read(agency.path("relay/descriptor.cose")).unwrap()).unwrap()
+}
+
+fn judge(agency: &Agency, credential: &[u8]) -> Result<Verified<Credential>, Fault> {
+    let signed = Signed::from_bytes(credential.to_vec())?;
+    chain::credential(&signed, &agency.descriptor(), rig::now())
+}
+
+// covers: SUORA-DOC-100
+#[test]
+fn a_root_names_the_next_one_and_then_gives_way_to_it() {
+    let agency = Agency::new();
+    let officer = officer_key(1);
+    let credential = agency.issue(&officer);
+    let first = agency.descriptor();
+    assert!(failure(root(&agency, "change")).contains("next/root.key"));
+
+    success(root(&agency, "next"));
+    let naming = agency.descriptor();
+    assert_eq!((naming.agency, naming.sequence), (first.agency, 2));
+    assert!(failure(root(&agency, "next")).contains("names a next root already"));
+    let said = success([
+        "descriptor".as_ref(),
+        "show".as_ref(),
+        agency.path("relay/descriptor.cose").as_os_str(),
+    ]);
+    assert!(said.contains("next root  "), "{said}");
+    assert!(
+        judge(&agency, &credential).is_ok(),
+        "nothing has changed yet"
+    );
+
+    success(root(&agency, "change"));
+    let changed = agency.descriptor();
+    let next = agency.key("next/root.key").peer_id();
+    assert_eq!(changed.agency, AgencyId::of_root(&next));
+    assert_eq!((changed.sequence, changed.next_root), (3, None));
+    assert_eq!(changed.desks, first.desks);
+    // who knows the page that named it follows; who does not, does not
+    assert!(chain::descriptor_after(&page(&agency), &naming, rig::now()).is_ok());
+    let lost = chain::descriptor_after(&page(&agency), &first, rig::now());
+    assert_eq!(lost.unwrap_err().code, Code::WrongAgency);
+    // credentials name the agency, so they are signed anew
+    let refused = judge(&agency, &credential).unwrap_err();
+    assert_eq!(refused.code, Code::WrongAgency);
+    assert!(judge(&agency, &agency.issue(&officer)).is_ok());
+    assert!(failure(root(&agency, "change")).contains("made already"));
+}
+
+// covers: SUORA-DOC-100
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_relay_takes_the_next_roots_page_and_no_strangers() {
+    let agency = Agency::new();
+    let relay = agency.serve();
+    let served = async || rig::get(relay.http, "/.well-known/suora", "").await.1;
+    for step in ["next", "change"] {
+        success(root(&agency, step));
+        let page = page(&agency).bytes().to_vec();
+        relay.hang_up();
+        rig::until(step, || async { served().await == page }).await;
+    }
+    // a stranger's page changes nothing
+    let last = served().await;
+    let stranger = Agency::new();
+    fs::copy(
+        stranger.path("relay/descriptor.cose"),
+        agency.path("relay/descriptor.cose"),
+    )
+    .unwrap();
+    relay.hang_up();
+    // the next signal is taken after this one
+    let mut sign: Vec<OsString> = ["descriptor", "sign", "--root"].map(Into::into).to_vec();
+    sign.push(agency.path("next").into());
+    sign.extend(["--out".into(), agency.path("signed").into()]);
+    success(sign);
+    assert_eq!(served().await, last);
+    fs::rename(agency.path("signed"), agency.path("relay/descriptor.cose")).unwrap();
+    let page = page(&agency).bytes().to_vec();
+    relay.hang_up();
+    rig::until("the own page", || async { served().await == page }).await;
+}
