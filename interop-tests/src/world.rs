@@ -16,7 +16,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use suora_node::engine::ports::{Expected, Fetched, Input, LinkEvent, Local, SessionEvent};
+use suora_node::engine::ports::{
+    Expected, Fetched, Input, LinkEvent, Local, Proof, Recalled, SessionEvent,
+};
 use suora_node::engine::{Engine, Role};
 use suora_node::report::Report;
 use suora_node::view::View;
@@ -28,6 +30,7 @@ use suora_protocol::wire::Framer;
 use suora_protocol::wire::work::Work;
 use suora_relay::hub::change::{Change, Snapshot};
 use suora_relay::hub::crowd::Prefix;
+use suora_relay::hub::enrolment::Enrolment;
 use suora_relay::hub::{self, Hub, LinkId};
 
 pub use agency::{Agency, DESK, desk};
@@ -66,7 +69,7 @@ enum Event {
     Tick(NodeId),
     HubTick(u64),
     Dial(NodeId),
-    Fetched(NodeId, Bytes),
+    Fetched(NodeId, Option<Bytes>),
     Worked(NodeId, Result<Work, Fault>),
     Up(LinkId),
     NodeUp(LinkId),
@@ -95,6 +98,11 @@ struct Node {
     prefix: Prefix,
     seed: [u8; 32],
     skew: i64,
+    /// The file beside the key.
+    kept: Option<Bytes>,
+    /// What it remembers of the agency.
+    recalled: Option<Recalled>,
+    proofs: Vec<Proof>,
     local: Local,
     account: Option<(Key, bool)>,
     link: Option<LinkId>,
@@ -144,6 +152,8 @@ pub struct World {
     pub refusals: Vec<(NodeId, Code)>,
     /// Puzzles that nodes solved.
     pub works: u32,
+    /// What the hub answered administrators, in order.
+    pub enrolled: Vec<Result<Enrolment, Fault>>,
     setup: Setup,
     now: Now,
     network: Network<Event>,
@@ -156,6 +166,10 @@ pub struct World {
     connections: BTreeMap<u64, Connection>,
     tap: Option<Tap>,
     middle: bool,
+    /// The agency's web server does not answer.
+    away: bool,
+    /// How often the agency's page was asked for.
+    pub fetches: usize,
     falling: Option<Duration>,
 }
 
@@ -183,6 +197,7 @@ impl World {
             refused: Vec::new(),
             refusals: Vec::new(),
             works: 0,
+            enrolled: Vec::new(),
             now,
             network: Network::new(draw.bytes(), setup.delay, setup.jitter),
             draw,
@@ -194,6 +209,8 @@ impl World {
             connections: BTreeMap::new(),
             tap: None,
             middle: false,
+            away: false,
+            fetches: 0,
             falling: None,
             setup,
         };
@@ -262,8 +279,9 @@ impl World {
             Event::Dial(id) => self.dial_relay(id),
             Event::Fetched(id, bytes) => {
                 let root = Some(self.agency.id());
-                let fetched = Fetched { bytes, root };
-                self.tell(id, Input::Descriptor(Ok(fetched)));
+                let away = || Fault::new(Code::DescriptorUnreachable);
+                let fetched = bytes.map(|bytes| Fetched { bytes, root });
+                self.tell(id, Input::Descriptor(fetched.ok_or_else(away)));
             }
             Event::Worked(id, work) => self.tell(id, Input::Worked(work)),
             Event::Up(link) => {

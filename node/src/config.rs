@@ -50,6 +50,12 @@ pub struct Config {
     pub record: Option<PathBuf>,
     /// Where reports go.
     pub reports: Option<Reports>,
+    /// Where an officer's renewed credential is kept.
+    pub credential: Option<PathBuf>,
+    /// A citizen comes with a key that nobody has seen.
+    pub fresh: bool,
+    /// The folder where agencies are remembered.
+    pub memory: Option<PathBuf>,
     /// The control socket.
     pub control: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 //! trust, and the session between them. It reads no clock, draws no entropy and opens no
 //! socket; [`ports`] lists all that comes in and goes out.
 
+mod agency;
 pub mod contact;
 pub mod desk;
 mod intents;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use suora_protocol::consultation::Phase;
 use suora_protocol::consultation::quality::link::Link;
-use suora_protocol::documents::{AddressPolicy, Descriptor, Desk, DeskId, SessionId, Verified};
+use suora_protocol::documents::{Descriptor, DeskId, SessionId, Verified};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Draw, Key, Seed};
 use suora_protocol::limits;
@@ -25,7 +26,9 @@ use suora_protocol::wire::{citizen, officer};
 
 use self::contact::Contact;
 use self::desk::Attendance;
-use self::ports::{Input, LinkCommand, LinkEvent, Local, Output, SessionCommand, SessionEvent};
+use self::ports::{
+    Input, LinkCommand, LinkEvent, Local, Output, Recalled, SessionCommand, SessionEvent,
+};
 use self::sessions::Session;
 use self::trust::Trust;
 use crate::report::{Outcome, Timing};
@@ -71,6 +74,10 @@ pub struct Settings {
     pub desk: DeskId,
     /// Hangs up so long after the accept.
     pub talk: Option<Duration>,
+    /// What a former run learnt of the agency.
+    pub recalled: Option<Recalled>,
+    /// A citizen comes with a key that nobody has seen and nobody will see again.
+    pub fresh: bool,
 }
 
 /// What is sent: what the person wants to send and the devices give.
@@ -171,13 +178,6 @@ impl Engine {
         self.settings.role.name()
     }
 
-    fn begin(&mut self, now: Now) {
-        if self.button.is_none() {
-            self.button = Some(now.utc);
-            self.out.push_back(Output::Fetch);
-        }
-    }
-
     /// Takes an input; faults that a person should know become views.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         if self.finished {
@@ -199,18 +199,7 @@ impl Engine {
     fn take(&mut self, now: Now, input: Input) -> Result<(), Fault> {
         match input {
             Input::Intent(intent) => self.intent(now, intent),
-            Input::Descriptor(fetched) => {
-                match fetched
-                    .and_then(|fetched| self.trust.take(&fetched, now.utc))
-                    .and_then(|()| self.open_link())
-                {
-                    Ok(()) => Ok(()),
-                    Err(fault) => {
-                        self.fail(now, fault);
-                        Ok(())
-                    }
-                }
-            }
+            Input::Descriptor(fetched) => self.fetched(now, fetched),
             Input::Local(local) => {
                 self.local = Some(local);
                 Ok(())
@@ -234,36 +223,6 @@ impl Engine {
             }
             Input::Tick => self.tick(now),
         }
-    }
-
-    /// The desk, as the descriptor has it. Policies that need a relayed path are [`Code::NoPath`].
-    fn desk(&self) -> Result<&Desk, Fault> {
-        let descriptor = self.trust.get()?;
-        let desk = descriptor
-            .desk(&self.settings.desk)
-            .ok_or_else(|| Fault::new(Code::UnknownDesk).with(self.settings.desk.as_str()))?;
-        if desk.address_policy != AddressPolicy::Open {
-            return Err(Fault::new(Code::NoPath)
-                .with("this desk hides addresses, which needs a relayed path"));
-        }
-        Ok(desk)
-    }
-
-    fn open_link(&mut self) -> Result<(), Fault> {
-        self.desk()?;
-        let descriptor = self.trust.get()?;
-        let (key, officer) = match self.side {
-            Side::Citizen(_) => (self.settings.seed.citizen_key(&descriptor.agency), false),
-            Side::Officer(_) => (self.settings.seed.node_key(), true),
-        };
-        let relays = descriptor.relays.clone();
-        self.key = Some(key.clone());
-        self.out.push_back(Output::Link(LinkCommand::Open {
-            relays,
-            key,
-            officer,
-        }));
-        Ok(())
     }
 
     fn link(&mut self, now: Now, event: LinkEvent) -> Result<(), Fault> {
@@ -345,6 +304,7 @@ impl Engine {
 
     fn tick(&mut self, now: Now) -> Result<(), Fault> {
         self.heartbeat(now);
+        self.refresh(now);
         self.ask_again(now);
         if self.hang_up_at.is_some_and(|at| now.mono >= at) {
             self.hang_up_at = None;

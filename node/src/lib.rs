@@ -20,6 +20,7 @@ pub mod fit;
 pub mod intent;
 pub mod keys;
 pub mod link;
+pub mod memory;
 pub mod path;
 pub mod play;
 pub mod remote;

@@ -26,12 +26,13 @@ use crate::devices::{Backend, Kind};
 use crate::endpoint::certificate::{EARLY, VALID};
 use crate::endpoint::{Connected, Endpoint};
 use crate::engine::ports::{
-    Fetched, Input, LinkCommand, Local, Output, SessionCommand, SessionEvent,
+    Fetched, Input, LinkCommand, Local, Output, Proof, Recalled, SessionCommand, SessionEvent,
 };
 use crate::engine::{Engine, Settings};
 use crate::fetch::{self, Agency};
 use crate::intent::Intent;
 use crate::link::Link;
+use crate::memory::Memory;
 use crate::play::Sink;
 use crate::play::speaker::Speaker;
 use crate::remote::{self, Remote};
@@ -94,6 +95,8 @@ struct Doors {
     bitrate: u32,
     record: Option<PathBuf>,
     reports: Option<Reports>,
+    credential: Option<PathBuf>,
+    memory: Option<Memory>,
     speaker: Option<Wish>,
     devices: Arc<dyn Backend>,
 }
@@ -129,11 +132,17 @@ pub async fn run(
         .transpose()?;
     let endpoint = Endpoint::new(&config.listen, clock.now().utc, faults)?;
     let role = config.role.name();
+    let memory = config
+        .memory
+        .map(|folder| Memory::of(&config.agency, folder));
+    let recalled = memory.as_ref().map(Memory::recall).transpose()?.flatten();
     let settings = Settings {
         role: config.role,
         seed: config.seed,
         desk: config.desk,
         talk: config.talk,
+        recalled,
+        fresh: config.fresh,
     };
     let (events, mut heard) = mailbox(EVENTS);
     let (notices, mut noticed) = mailbox(NOTICES);
@@ -152,6 +161,8 @@ pub async fn run(
             bitrate: config.bitrate,
             record: config.record,
             reports: config.reports,
+            credential: config.credential,
+            memory,
             speaker,
             devices: config.devices,
         },
@@ -269,6 +280,9 @@ impl Node {
                 Output::Forget(id) => self.forget(id),
                 Output::Session(id, command) => self.tell(id, command),
                 Output::View(view) => self.view(view, show),
+                Output::Remember(recalled) => self.remember(&recalled, show),
+                Output::Prove(proof) => self.prove(&proof, show),
+                Output::Keep(credential) => self.keep(&credential, show),
                 Output::Report(report) => self.report(*report, show),
                 Output::Finished(status) => return Some(status),
                 Output::Wait(_) => return None,
@@ -470,6 +484,39 @@ impl Node {
         show(&view);
     }
 
+    fn fault(&mut self, fault: Fault, show: &mut impl FnMut(&View)) {
+        let view = View::Fault {
+            code: fault.code,
+            detail: fault.detail,
+            own: false,
+        };
+        self.view(view, show);
+    }
+
+    /// Writes a renewed credential beside the key, for the next start.
+    fn keep(&mut self, credential: &[u8], show: &mut impl FnMut(&View)) {
+        if let Some(path) = &self.config.credential
+            && let Err(fault) = keys::write_private(path, credential)
+        {
+            self.fault(fault, show);
+        }
+    }
+
+    fn remember(&mut self, recalled: &Recalled, show: &mut impl FnMut(&View)) {
+        let kept = self.config.memory.as_ref().map(|it| it.keep(recalled));
+        if let Some(Err(fault)) = kept {
+            self.fault(fault, show);
+        }
+    }
+
+    fn prove(&mut self, proof: &Proof, show: &mut impl FnMut(&View)) {
+        match self.config.memory.as_ref().map(|it| it.prove(proof)) {
+            Some(Ok(folder)) => tracing::warn!(folder = %folder.display(), "kept as proof"),
+            Some(Err(fault)) => self.fault(fault, show),
+            None => {}
+        }
+    }
+
     /// Completes a report by what only the process knows, writes it, shows it.
     fn report(&mut self, mut report: Report, show: &mut impl FnMut(&View)) {
         self.reports += 1;
@@ -482,12 +529,7 @@ impl Node {
             report.max_rss_bytes = u64::try_from(usage.max_rss()).ok().map(|kib| kib * 1_024);
         }
         if let Err(fault) = self.write(&report) {
-            let view = View::Fault {
-                code: fault.code,
-                detail: fault.detail,
-                own: false,
-            };
-            self.view(view, show);
+            self.fault(fault, show);
         }
         let report = Box::new(report);
         self.view(View::Report { report }, show);

@@ -153,6 +153,10 @@ codes! {
     BadMediaFile = 0x63, "bad-media-file", Us;
     /// This machine's clock is wrong.
     WrongClock = 0x64, "wrong-clock", Us;
+    /// The agency's root key is another one than before, and the old one does not name it.
+    RootChanged = 0x70, "root-changed", Agency;
+    /// The passphrase does not open the key file.
+    WrongPassphrase = 0x71, "wrong-passphrase", Us;
     /// Too many tickets of this address prefix at this desk.
     Crowded = 0x78, "crowded", Relay;
     /// The work was not done as asked for.
@@ -181,7 +185,10 @@ impl Code {
 
     /// Whether a verifier refused a document or a proof: the contact then ends as refused.
     pub fn is_refusal(self) -> bool {
-        (0x11..=0x13).contains(&self.close()) || (0x20..=0x41).contains(&self.close())
+        let close = self.close();
+        (0x11..=0x13).contains(&close)
+            || (0x20..=0x41).contains(&close)
+            || self == Self::RootChanged
     }
 }
 

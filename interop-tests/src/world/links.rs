@@ -42,6 +42,9 @@ impl World {
                 }
                 Output::Session(session, command) => self.session_command(id, session, command),
                 Output::View(view) => self.nodes[id.0].views.push(view),
+                Output::Remember(recalled) => self.nodes[id.0].recalled = Some(recalled),
+                Output::Prove(proof) => self.nodes[id.0].proofs.push(proof),
+                Output::Keep(credential) => self.nodes[id.0].kept = Some(credential),
                 Output::Report(report) => self.nodes[id.0].reports.push(*report),
                 Output::Finished(status) => self.nodes[id.0].finished = Some(status),
             }
@@ -49,14 +52,20 @@ impl World {
     }
 
     fn fetch(&mut self, id: NodeId) {
+        self.fetches += 1;
+        let trip = self.network.trip() + self.network.trip();
+        if self.away {
+            let fetched = Event::Fetched(id, None);
+            self.network.at(self.now.mono + trip, fetched);
+            return;
+        }
         let page = self.agency.descriptor().bytes().clone();
         let passed = match &mut self.tap {
             Some(tap) => tap(id, Message::Descriptor(page)),
             None => vec![Message::Descriptor(page)],
         };
         for message in passed {
-            let trip = self.network.trip() + self.network.trip();
-            let fetched = Event::Fetched(id, message.encode());
+            let fetched = Event::Fetched(id, Some(message.encode()));
             self.network.at(self.now.mono + trip, fetched);
         }
     }
@@ -198,6 +207,7 @@ impl World {
                             .send(self.now.mono, lane, Event::FromRelay(link, bytes));
                     }
                 }
+                hub::Output::Answer(_, answer) => self.enrolled.push(answer),
                 hub::Output::Close(link) => {
                     let lane = Lane {
                         wire: link.0,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use suora_node::engine::ports::{Input, Local};
+use suora_node::engine::ports::{Input, Local, Proof};
 use suora_node::engine::{Engine, Role, Settings};
 use suora_node::intent::Intent;
 use suora_node::report::Report;
@@ -17,8 +17,8 @@ use suora_protocol::limits;
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::Framer;
 use suora_protocol::wire::guest::Media;
-use suora_relay::hub::Hub;
 use suora_relay::hub::crowd::{Bounds, Prefix};
+use suora_relay::hub::{self, Hub};
 
 use super::{Agency, DESK, Event, HUB_TICK, Node, NodeId, TICK, World, desk};
 
@@ -114,6 +114,9 @@ impl World {
             prefix: Prefix::of([10, (number >> 8) as u8, number as u8, 1].into()),
             seed: self.device(number),
             skew,
+            kept: None,
+            recalled: None,
+            proofs: Vec::new(),
             local: Local {
                 fingerprint: Hash::of(format!("certificate {number}").as_bytes()),
                 addresses: vec![SocketAddr::from(([192, 0, 2, 1], port))],
@@ -136,11 +139,16 @@ impl World {
     pub fn start(&mut self, id: NodeId) {
         let (seed, now) = (self.draw.bytes(), self.time_of(id));
         let node = &mut self.nodes[id.0];
+        if let (Role::Officer { credential, .. }, Some(kept)) = (&mut node.role, &node.kept) {
+            *credential = kept.clone();
+        }
         let settings = Settings {
             role: node.role.clone(),
             seed: Seed::from_bytes(node.seed),
             desk: node.desk.clone(),
             talk: None,
+            recalled: node.recalled.clone(),
+            fresh: false,
         };
         let mut engine = Engine::new(settings, seed, now);
         engine.handle_input(now, Input::Local(node.local.clone()));
@@ -257,6 +265,37 @@ impl World {
         self.network
             .at(self.now.mono + HUB_TICK, Event::HubTick(self.life));
         self.drain_hub();
+    }
+
+    /// An administrator brings a credential to the relay.
+    pub fn enrol(&mut self, credential: Bytes) {
+        self.hear(hub::Input::Credential { ask: 1, credential });
+    }
+
+    /// The relay reads the agency's page again.
+    pub fn publish(&mut self) {
+        let page = Box::new(self.verified());
+        self.hear(hub::Input::Descriptor(page));
+    }
+
+    /// From now on the agency's web server answers nobody, or again everybody.
+    pub fn web_server(&mut self, answers: bool) {
+        self.away = !answers;
+    }
+
+    /// What a node kept as proof.
+    pub fn proofs(&self, id: NodeId) -> &[Proof] {
+        &self.nodes[id.0].proofs
+    }
+
+    /// A node's clock is so many microseconds ahead from its next start on.
+    pub fn skew(&mut self, id: NodeId, skew: i64) {
+        self.nodes[id.0].skew = skew;
+    }
+
+    /// The credential that a node keeps beside its key.
+    pub fn kept(&self, id: NodeId) -> Option<&Bytes> {
+        self.nodes[id.0].kept.as_ref()
     }
 
     /// The agency's page, verified.

@@ -7,6 +7,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod durable;
+mod enrolment;
 mod evil;
 mod flood;
 mod foreign;

@@ -264,6 +264,8 @@ fn a_hosts_invite_repeats_the_offer_and_draws_the_rest_anew() {
         seed: Seed::from_bytes([5; 32]),
         desk: cast::desk("tax").unwrap(),
         talk: None,
+        recalled: None,
+        fresh: false,
     };
     let mut engine = Engine::new(settings, [1; 32], now);
     let page = cast::sign(&cast.descriptor().unwrap(), &cast.root).unwrap();

@@ -2,9 +2,11 @@
 
 mod changed;
 mod crowd;
+mod enrolled;
 mod lost;
 mod refused;
 mod served;
+mod trusted;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use suora_protocol::identity::Seed;
 use super::common::Common;
 use crate::config::Config;
 use crate::engine::Role;
-use crate::keys;
+use crate::{keys, memory};
 
 /// Call a desk of an agency.
 #[derive(Debug, Args)]
@@ -17,6 +17,9 @@ pub struct Call {
     /// This device's key file. By default one of your own, made at the first call.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Come as somebody whom this agency has never seen. The place in the queue then ends with this program.
+    #[arg(long)]
+    fresh: bool,
     /// Wait for the intent `join` on the control socket instead of calling at once.
     #[arg(long, requires = "control")]
     wait: bool,
@@ -31,20 +34,18 @@ impl Call {
             None => own_key()?,
         };
         let role = Role::Citizen { join: !self.wait };
-        self.common.config(role, seed, false)
+        let mut config = self.common.config(role, seed, false)?;
+        config.fresh = self.fresh;
+        Ok(config)
     }
 }
 
 /// Where the key of this person on this device is.
 pub(super) fn own_key_file() -> Result<PathBuf, Fault> {
-    let data = std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share")))
-        .ok_or_else(|| {
-            Fault::new(Code::BadConfig).with("no home folder for the key: give --key FILE")
-        })?;
-    Ok(data.join("suora/suora.key"))
+    let folder = memory::folder().ok_or_else(|| {
+        Fault::new(Code::BadConfig).with("no home folder for the key: give --key FILE")
+    })?;
+    Ok(folder.join("suora.key"))
 }
 
 /// That key, made when it is first needed.

@@ -15,6 +15,7 @@ use crate::devices::choice::Typed;
 use crate::endpoint::Listen;
 use crate::engine::Role;
 use crate::fetch::Agency;
+use crate::memory;
 
 /// The agency, the desk, sound and picture, and where results go.
 #[derive(Debug, Args)]
@@ -99,6 +100,9 @@ impl Common {
                     Reports::File(path)
                 }
             }),
+            credential: None,
+            fresh: false,
+            memory: memory::folder(),
             control: self.control,
         })
     }

@@ -13,7 +13,7 @@ use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::citizen::FromRelay;
 use suora_protocol::wire::work::{Puzzle, Slot, Work};
 
-use super::ports::{Dial, Output};
+use super::ports::{Dial, Output, Proof};
 use super::sessions::{Machine, Session, ms};
 use super::{Engine, Side};
 use crate::report::Peer;
@@ -34,6 +34,8 @@ pub struct Contact {
     /// The work that was asked for is under way.
     works: bool,
     matched: Option<Timestamp>,
+    /// An invite that does not stand under our page, while a newer page is asked for.
+    pending: Option<Vec<u8>>,
 }
 
 impl Contact {
@@ -45,6 +47,7 @@ impl Contact {
             asked: None,
             works: false,
             matched: None,
+            pending: None,
         }
     }
 }
@@ -76,6 +79,7 @@ impl Engine {
                 Action::Matched => {
                     if let Side::Citizen(contact) = &mut self.side {
                         contact.matched = Some(now.utc - self.rtt / 2);
+                        contact.pending = None;
                     }
                 }
                 Action::Verify(invite) => self.invited(now, invite)?,
@@ -141,7 +145,18 @@ impl Engine {
     /// An invite came: verify the chain, then dial, or refuse and say why.
     fn invited(&mut self, now: Now, invite: Vec<u8>) -> Result<(), Fault> {
         self.let_go(now);
-        match self.verify_invite(now, invite) {
+        let verified = self.verify_invite(now, &invite);
+        // an officer who knows a newer page than we do may be right
+        let hinted = chain::named_sequence(&invite);
+        if let Some(sequence) = hinted
+            && self.hinted(now, sequence)
+            && verified.is_err()
+            && let Side::Citizen(contact) = &mut self.side
+        {
+            contact.pending = Some(invite);
+            return Ok(());
+        }
+        match verified {
             Ok((invited, addresses)) => {
                 let key = self
                     .key
@@ -176,6 +191,11 @@ impl Engine {
                 self.show_connecting(id);
             }
             Err(fault) => {
+                if fault.code == Code::Equivocation {
+                    let known = self.trust.get()?.bytes().clone();
+                    let other = invite.into();
+                    self.out.push_back(Output::Prove(Proof { known, other }));
+                }
                 let Side::Citizen(contact) = &mut self.side else {
                     return Ok(());
                 };
@@ -193,11 +213,20 @@ impl Engine {
         Ok(())
     }
 
-    fn verify_invite(
-        &self,
-        now: Now,
-        invite: Vec<u8>,
-    ) -> Result<(Invited, Vec<SocketAddr>), Fault> {
+    /// The page is as new as can be: judges an invite that waited for it.
+    pub(super) fn judge_again(&mut self, now: Now) -> Result<(), Fault> {
+        let Side::Citizen(contact) = &mut self.side else {
+            return Ok(());
+        };
+        // the match it belongs to may be over
+        let waits = contact.citizen.state() == State::Matched;
+        match contact.pending.take().filter(|_| waits) {
+            Some(invite) => self.invited(now, invite),
+            None => Ok(()),
+        }
+    }
+
+    fn verify_invite(&self, now: Now, invite: &[u8]) -> Result<(Invited, Vec<SocketAddr>), Fault> {
         let Side::Citizen(contact) = &self.side else {
             return Err(Fault::new(Code::Internal));
         };
@@ -212,8 +241,9 @@ impl Engine {
             guest: key.peer_id(),
             challenge: contact.citizen.challenge(),
         };
-        let signed: Signed<Invite> = Signed::from_bytes(invite)?;
-        let invited = chain::invite(&signed, self.trust.get()?, &expected, now.utc)?;
+        let signed: Signed<Invite> = Signed::from_bytes(invite.to_vec())?;
+        let time = self.trust.time(now.utc)?;
+        let invited = chain::invite(&signed, self.trust.get()?, &expected, time)?;
         let addresses: Vec<SocketAddr> = invited
             .invite
             .addresses

@@ -5,10 +5,11 @@ use suora_protocol::consultation::Phase;
 use suora_protocol::consultation::host::Host;
 use suora_protocol::desk::officer::{Action, Offer, Officer, State};
 use suora_protocol::documents::{
-    self, Challenge, ConsultationId, Dcid, DescriptorRef, DeskId, Invite, Nonce,
-    Role as DocumentRole, SessionId, chain,
+    self, Challenge, ConsultationId, Credential, Dcid, DescriptorRef, DeskId, Invite, Nonce,
+    Role as DocumentRole, SessionId, Signed, chain,
 };
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::Key;
 use suora_protocol::limits;
 use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::officer::{FromRelay, Status, ToRelay};
@@ -51,6 +52,7 @@ impl Engine {
             Ok(Some(Action::Waiting(waiting))) => self
                 .out
                 .push_back(Output::View(View::Attending { waiting })),
+            Ok(Some(Action::Renewed(credential))) => return self.renewed(now, credential),
             Ok(Some(Action::Offer(offer))) => {
                 attendance.matched = Some(now.utc - self.rtt / 2);
                 if let Err(fault) = self.offered(now, &offer) {
@@ -69,6 +71,36 @@ impl Engine {
             Err(fault) if fault.code.is_refusal() => self.refused(now, fault),
             Err(fault) => self.fail(now, fault),
         }
+        Ok(())
+    }
+
+    /// The relay hands a credential on. It is no authority: the credential is taken if it is ours,
+    /// verifies for our desk, and is newer than the one we have.
+    fn renewed(&mut self, now: Now, credential: Bytes) -> Result<(), Fault> {
+        let descriptor = self.trust.get()?.clone();
+        let time = self.trust.time(now.utc)?;
+        let Some(peer) = self.key.as_ref().map(Key::peer_id) else {
+            return Ok(());
+        };
+        let desk = &self.settings.desk;
+        let verify = |bytes: &Bytes| {
+            let signed: Signed<Credential> = Signed::from_bytes(bytes.clone())?;
+            chain::officer(&signed, &descriptor, &peer, desk, time)
+        };
+        let renewed = verify(&credential)?;
+        let Side::Officer(attendance) = &mut self.side else {
+            return Ok(());
+        };
+        // one that no longer verifies is as good as none
+        let old = verify(&attendance.credential);
+        if old.is_ok_and(|old| !renewed.supersedes(&old)) {
+            return Ok(());
+        }
+        attendance.credential = credential.clone();
+        attendance.officer.renew(credential.clone());
+        let until = renewed.not_after.as_secs();
+        self.out.push_back(Output::Keep(credential));
+        self.out.push_back(Output::View(View::Credential { until }));
         Ok(())
     }
 

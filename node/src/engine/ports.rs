@@ -48,6 +48,26 @@ pub struct Fetched {
     pub root: Option<AgencyId>,
 }
 
+/// What is remembered of an agency, for the next run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recalled {
+    /// Its root id, which is trusted from now on.
+    pub root: AgencyId,
+    /// The newest signed descriptor.
+    pub bytes: Bytes,
+    /// When its source last had it.
+    pub fetched: Timestamp,
+}
+
+/// Two signed documents that cannot both be true.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// The agency's descriptor, as it was known.
+    pub known: Bytes,
+    /// What contradicts it: another descriptor of the same sequence, or an invite that names one.
+    pub other: Bytes,
+}
+
 /// Our own endpoint.
 #[derive(Clone, Debug)]
 pub struct Local {
@@ -142,6 +162,12 @@ pub enum Output {
     Session(SessionId, SessionCommand),
     /// Show this.
     View(View),
+    /// Remember this of the agency.
+    Remember(Recalled),
+    /// Keep this as proof.
+    Prove(Proof),
+    /// Keep this credential beside the key: it is newer than what was there, and verified.
+    Keep(Bytes),
     /// Complete this report, write it and show it.
     Report(Box<Report>),
     /// The program ends, with this exit status.

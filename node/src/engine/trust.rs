@@ -1,15 +1,33 @@
-//! Which descriptor this node trusts, and from whom it learnt the root.
+//! Which descriptor this node trusts (`spec/documents.md`, section 7): from whom it learnt the
+//! root, the newest page of it, when its source was last asked, and what time it can be.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use suora_protocol::documents::{Descriptor, Signed, Verified, chain};
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::limits;
 use suora_protocol::time::Timestamp;
 
-use super::ports::Fetched;
+use super::ports::{Fetched, Recalled};
+
+/// The age at which a descriptor is asked for again.
+pub const REFRESH: Duration = Duration::from_secs(3_600);
+/// The least time between two questions.
+const RETRY: Duration = Duration::from_secs(300);
+/// The least time between two questions when the other end knows more.
+const HINTED: Duration = Duration::from_secs(10);
 
 /// The agency's descriptor, as far as it was verified.
 #[derive(Debug, Default)]
 pub struct Trust {
+    /// The newest that was verified, in a former run perhaps: it may have ended.
     known: Option<Verified<Descriptor>>,
+    /// When the source last had it.
+    fetched: Option<Timestamp>,
+    /// When the source was last asked, and whether it has not answered yet.
+    asked: Option<Timestamp>,
+    waits: bool,
 }
 
 impl Trust {
@@ -25,16 +43,288 @@ impl Trust {
             .ok_or_else(|| Fault::new(Code::DescriptorUnreachable).with("not fetched yet"))
     }
 
+    /// The time under which documents are judged: never before the descriptor was signed, so that
+    /// a clock that was set back brings no ended document to life. A clock that is clearly wrong is
+    /// [`Code::WrongClock`]; a descriptor that has ended judges nothing any more.
+    pub fn time(&self, now: Timestamp) -> Result<Timestamp, Fault> {
+        let known = self.get()?;
+        if now + limits::CLOCK_TOLERANCE < known.issued_at {
+            return Err(Fault::new(Code::WrongClock)
+                .with("the agency's details are known already, and are of the future"));
+        }
+        if now - limits::CLOCK_TOLERANCE > known.not_after {
+            return Err(Fault::new(Code::Expired).with("the agency's details have ended"));
+        }
+        Ok(now.max(known.issued_at))
+    }
+
+    /// Takes what a former run left, whose root is trusted since then. What is damaged is
+    /// [`Code::BadFile`]: to go on without it would be to forget the root.
+    pub fn recall(&mut self, recalled: &Recalled) -> Result<(), Fault> {
+        let damaged = |fault: Fault| {
+            Fault::new(Code::BadFile).with(format!("what was remembered of this agency: {fault}"))
+        };
+        let signed = Signed::from_bytes(recalled.bytes.clone()).map_err(damaged)?;
+        let known = chain::descriptor_remembered(&signed, &recalled.root).map_err(damaged)?;
+        self.known = Some(known);
+        self.fetched = Some(recalled.fetched);
+        Ok(())
+    }
+
+    /// Whether the source had this page within the last hour.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        let young = |at: Timestamp| at <= now + limits::CLOCK_TOLERANCE && now.since(at) < REFRESH;
+        self.fetched.is_some_and(young) && self.time(now).is_ok()
+    }
+
+    /// Whether it is time to ask the source again.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        !self.waits && !self.is_fresh(now) && self.asked.is_none_or(|at| now.since(at) >= RETRY)
+    }
+
+    /// Whether a page of this sequence would be newer than ours.
+    pub fn is_behind(&self, sequence: u64) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.sequence < sequence)
+    }
+
+    /// Whether the source is being asked.
+    pub const fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Whether the source may be asked again because the other end knows more.
+    pub fn may_ask(&self, now: Timestamp) -> bool {
+        !self.waits && self.asked.is_none_or(|at| now.since(at) >= HINTED)
+    }
+
+    /// The source is being asked.
+    pub const fn asks(&mut self, now: Timestamp) {
+        self.asked = Some(now);
+        self.waits = true;
+    }
+
+    /// The source did not answer.
+    pub const fn unanswered(&mut self) {
+        self.waits = false;
+    }
+
     /// Verifies a fetched descriptor: under the given root, or as given when the file itself is
-    /// trusted. A lower sequence than the known one, or another page of the same sequence, is refused.
-    pub fn take(&mut self, fetched: &Fetched, now: Timestamp) -> Result<(), Fault> {
+    /// trusted; and against the one that is known. A root that is known gives way only to one that
+    /// it named: else it is [`Code::RootChanged`]. Returns what is to be remembered.
+    pub fn take(&mut self, fetched: &Fetched, now: Timestamp) -> Result<Recalled, Fault> {
+        self.waits = false;
         let signed: Signed<Descriptor> = Signed::from_bytes(fetched.bytes.clone())?;
         let verified = match (&fetched.root, &self.known) {
-            (Some(root), known) => chain::descriptor(&signed, root, now, known.as_ref())?,
-            (None, Some(known)) => chain::descriptor(&signed, &known.agency, now, Some(known))?,
-            (None, None) => chain::descriptor_as_given(&signed, now)?,
+            (_, Some(known)) => match chain::descriptor_after(&signed, known, now) {
+                Err(fault) if fault.code == Code::WrongAgency && fetched.root.is_none() => {
+                    Err(Fault::new(Code::RootChanged).with("and the old one does not name it"))
+                }
+                after => after,
+            },
+            (Some(root), None) => chain::descriptor(&signed, root, now, None),
+            (None, None) => chain::descriptor_as_given(&signed, now),
+        }?;
+        let recalled = Recalled {
+            root: verified.agency,
+            bytes: verified.bytes().clone(),
+            fetched: now,
         };
         self.known = Some(verified);
-        Ok(())
+        self.fetched = Some(now);
+        Ok(recalled)
+    }
+
+    /// Two pages of one sequence, the known one first: the proof that an agency, or who has its
+    /// key, says two things.
+    pub fn proof(&self, other: &Bytes) -> Option<(Bytes, Bytes)> {
+        let known = self.known.as_ref()?;
+        Some((known.bytes().clone(), other.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use suora_protocol::documents::{self, Names};
+    use suora_protocol::identity::{AgencyId, Hash, Key};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn key(number: u8) -> Key {
+        Key::from_secret(&[number; 32])
+    }
+
+    fn page(root: &Key, sequence: u64) -> Descriptor {
+        Descriptor {
+            agency: AgencyId::of_root(&root.peer_id()),
+            root: root.peer_id(),
+            names: Names::default(),
+            domain: "agency.example".into(),
+            relays: Vec::new(),
+            keys: Vec::new(),
+            desks: Vec::new(),
+            revoked: Vec::new(),
+            sequence,
+            issued_at: NOW,
+            not_after: NOW + 10 * DAY,
+            next_root: None,
+        }
+    }
+
+    /// As the domain itself serves it, or under a root that a person named.
+    fn fetched(page: &Descriptor, by: &Key, root: Option<AgencyId>) -> Fetched {
+        let bytes = documents::sign(page, by).unwrap().bytes().clone();
+        Fetched { bytes, root }
+    }
+
+    fn refused(result: Result<Recalled, Fault>) -> Option<Code> {
+        result.err().map(|fault| fault.code)
+    }
+
+    fn recalled(recalled: &Recalled) -> Trust {
+        let mut trust = Trust::default();
+        trust.recall(recalled).unwrap();
+        trust
+    }
+
+    // covers: SUORA-DOC-101
+    #[test]
+    fn a_root_that_was_learnt_at_first_contact_is_remembered() {
+        let (one, other) = (key(1), key(2));
+        let mut trust = Trust::default();
+        let first = trust
+            .take(&fetched(&page(&one, 1), &one, None), NOW)
+            .unwrap();
+        let mut trust = recalled(&first);
+        let changed = fetched(&page(&other, 2), &other, None);
+        assert_eq!(refused(trust.take(&changed, NOW)), Some(Code::RootChanged));
+        // a person who names the other root has another agency in mind
+        let named = fetched(&page(&other, 2), &other, Some(page(&other, 2).agency));
+        assert_eq!(refused(trust.take(&named, NOW)), Some(Code::WrongAgency));
+        assert_eq!(trust.get().unwrap().agency, page(&one, 1).agency);
+        // without a memory anybody who holds the domain would be believed
+        assert_eq!(refused(Trust::default().take(&changed, NOW)), None);
+    }
+
+    // covers: SUORA-DOC-100, SUORA-DOC-101
+    #[test]
+    fn a_root_gives_way_to_the_one_that_it_named_and_to_no_other() {
+        let (one, next, other) = (key(1), key(2), key(3));
+        let mut naming = page(&one, 1);
+        let id = AgencyId::of_root(&next.peer_id());
+        naming.next_root = Some(Hash::from_bytes(*id.as_bytes()));
+        for root in [None, Some(naming.agency)] {
+            let mut trust = Trust::default();
+            let first = trust.take(&fetched(&naming, &one, root), NOW).unwrap();
+            let mut trust = recalled(&first);
+            let stranger = fetched(&page(&other, 2), &other, root);
+            assert!(refused(trust.take(&stranger, NOW)).is_some());
+            let changed = trust.take(&fetched(&page(&next, 2), &next, root), NOW);
+            let changed = changed.unwrap();
+            assert_eq!(changed.root, id);
+            // from now on the new one is the known one
+            let mut trust = recalled(&changed);
+            let back = fetched(&page(&one, 9), &one, root);
+            assert!(refused(trust.take(&back, NOW)).is_some());
+        }
+    }
+
+    // covers: SUORA-DOC-012
+    #[test]
+    fn what_a_former_run_saw_is_not_undone() {
+        let one = key(1);
+        let mut trust = Trust::default();
+        let seen = trust
+            .take(&fetched(&page(&one, 5), &one, None), NOW)
+            .unwrap();
+        let mut trust = recalled(&seen);
+        let older = fetched(&page(&one, 4), &one, None);
+        assert_eq!(refused(trust.take(&older, NOW)), Some(Code::LowerSequence));
+        let mut twin = page(&one, 5);
+        twin.revoked.push(key(7).peer_id());
+        let twin = fetched(&twin, &one, None);
+        assert_eq!(refused(trust.take(&twin, NOW)), Some(Code::Equivocation));
+        assert_eq!(trust.proof(&twin.bytes), Some((seen.bytes, twin.bytes)));
+    }
+
+    #[test]
+    fn a_damaged_memory_is_a_clear_fault() {
+        let (one, other) = (key(1), key(2));
+        let good = Trust::default()
+            .take(&fetched(&page(&one, 5), &one, None), NOW)
+            .unwrap();
+        for bad in [
+            Recalled {
+                bytes: Bytes::from_static(b"x"),
+                ..good.clone()
+            },
+            Recalled {
+                root: page(&other, 1).agency,
+                ..good
+            },
+        ] {
+            let fault = Trust::default().recall(&bad).unwrap_err();
+            assert_eq!(fault.code, Code::BadFile);
+        }
+    }
+
+    // covers: SUORA-DOC-102
+    #[test]
+    fn a_page_is_asked_for_again_after_an_hour() {
+        let one = key(1);
+        let mut trust = Trust::default();
+        assert!(trust.is_due(NOW));
+        trust.asks(NOW);
+        assert!(!trust.is_due(NOW), "it is on its way");
+        trust
+            .take(&fetched(&page(&one, 5), &one, None), NOW)
+            .unwrap();
+        let young = NOW + REFRESH - Duration::from_secs(1);
+        assert!(trust.is_fresh(young) && !trust.is_due(young));
+        let old = NOW + REFRESH;
+        assert!(trust.is_due(old));
+        trust.asks(old);
+        trust.unanswered();
+        assert!(!trust.is_due(old + RETRY - Duration::from_secs(1)));
+        assert!(trust.is_due(old + RETRY));
+        assert!(trust.time(old).is_ok(), "what is known still counts");
+        // the other end knows more
+        assert!(trust.is_behind(6) && !trust.is_behind(5));
+        assert!(trust.may_ask(old + RETRY) && !trust.may_ask(old));
+        // one that claims to come from the future is asked for
+        let mut ahead = Trust::default();
+        let bytes = trust.get().unwrap().bytes().clone();
+        let root = page(&one, 5).agency;
+        let fetched = NOW + DAY;
+        ahead
+            .recall(&Recalled {
+                root,
+                bytes,
+                fetched,
+            })
+            .unwrap();
+        assert!(ahead.is_due(NOW));
+    }
+
+    // covers: SUORA-DOC-103
+    #[test]
+    fn no_clock_is_believed_that_is_before_the_newest_page() {
+        let one = key(1);
+        let mut trust = Trust::default();
+        trust
+            .take(&fetched(&page(&one, 5), &one, None), NOW)
+            .unwrap();
+        let code = |now| trust.time(now).map_err(|fault| fault.code);
+        assert_eq!(code(NOW + DAY), Ok(NOW + DAY));
+        let within = NOW - limits::CLOCK_TOLERANCE;
+        assert_eq!(code(within), Ok(NOW), "it cannot be earlier than that");
+        let before = within - Duration::from_secs(1);
+        assert_eq!(code(before), Err(Code::WrongClock));
+        let end = NOW + 10 * DAY + limits::CLOCK_TOLERANCE;
+        assert_eq!(code(end), Ok(end));
+        assert_eq!(code(end + Duration::from_secs(1)), Err(Code::Expired));
     }
 }

@@ -88,6 +88,43 @@ pub fn descriptor(
     Ok(verified)
 }
 
+/// Verifies a descriptor that comes after a known one of the agency: under the same root, or under
+/// the root that the known one names as its next, with a higher sequence.
+pub fn descriptor_after(
+    signed: &Signed<Descriptor>,
+    known: &Verified<Descriptor>,
+    now: Timestamp,
+) -> Result<Verified<Descriptor>, Fault> {
+    let same = descriptor(signed, &known.agency, now, Some(known));
+    let (Err(fault), Some(next)) = (&same, known.next_root) else {
+        return same;
+    };
+    if fault.code != Code::WrongAgency {
+        return same;
+    }
+    let next = AgencyId::from_bytes(*next.as_bytes());
+    let changed = descriptor(signed, &next, now, None)?;
+    if changed.sequence <= known.sequence {
+        return Err(refuse(Code::LowerSequence, "descriptor of the next root"));
+    }
+    Ok(changed)
+}
+
+/// Verifies a descriptor that was verified before, under its root: it may have ended since, and
+/// its reader asks whether it has.
+pub fn descriptor_remembered(
+    signed: &Signed<Descriptor>,
+    root: &AgencyId,
+) -> Result<Verified<Descriptor>, Fault> {
+    #[derive(Deserialize)]
+    struct Dated {
+        #[serde(with = "super::secs")]
+        issued_at: Timestamp,
+    }
+    let dated: Dated = open(signed)?.peek()?;
+    descriptor(signed, root, dated.issued_at, None)
+}
+
 /// Verifies a descriptor that a person trusts as given (a file): its own root signs it.
 pub fn descriptor_as_given(
     signed: &Signed<Descriptor>,
@@ -177,6 +214,22 @@ impl Invited {
     pub fn host(&self) -> PeerId {
         self.credential.peer
     }
+}
+
+/// The sequence of the descriptor that an invite names. Nobody has verified it: it is a hint that
+/// there may be a newer descriptor.
+pub fn named_sequence(invite: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Names {
+        descriptor: Sequence,
+    }
+    #[derive(Deserialize)]
+    struct Sequence {
+        sequence: u64,
+    }
+    let signed: Signed<Invite> = Signed::from_bytes(invite.to_vec()).ok()?;
+    let names: Names = open(&signed).ok()?.peek().ok()?;
+    Some(names.descriptor.sequence)
 }
 
 fn invite_under(

@@ -1,6 +1,7 @@
 //! Every refusal as a behaviour: one thing is wrong, and the code says which.
 
 mod bytes;
+mod roots;
 
 use super::*;
 use crate::documents::invite::{ConsultationId, Dcid, DescriptorRef, Nonce, SessionId};

@@ -1,0 +1,205 @@
+//! Which page of the agency a node trusts: remembered, kept fresh, never undone; and under which
+//! key a citizen comes.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World};
+use suora_node::intent::Intent;
+use suora_node::view::Stage;
+use suora_protocol::documents::{KeyUse, UseKey};
+use suora_protocol::fault::Code;
+use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::wire::officer::FromRelay;
+
+use super::{COMPLETED, accept, outcome, reaches, refused, secs};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn world() -> World {
+    World::new(Setup::default())
+}
+
+/// The citizen is served by the officer and hangs up.
+fn served(world: &mut World, officer: NodeId, citizen: NodeId) {
+    accept(world, officer);
+    reaches(world, citizen, Stage::Accepted);
+    world.ask(citizen, Intent::HangUp);
+    world.run(secs(2));
+    assert_eq!(outcome(world, citizen), COMPLETED);
+}
+
+/// The citizen's program starts again.
+fn again(world: &mut World, citizen: NodeId) {
+    world.kill(citizen);
+    world.start(citizen);
+}
+
+// covers: SUORA-DOC-102
+#[test]
+fn a_page_of_this_hour_is_not_asked_for_and_an_older_one_is() {
+    let mut world = world();
+    let anna = world.citizen();
+    world.run(secs(5));
+    assert_eq!(world.fetches, 1);
+    again(&mut world, anna);
+    world.run(secs(5));
+    assert_eq!(world.fetches, 1, "it is of this hour");
+    assert!(world.linked(anna));
+    // whoever stays asks once an hour
+    world.run(HOUR + HOUR / 2);
+    assert_eq!(world.fetches, 2);
+    world.kill(anna);
+    world.run(2 * HOUR);
+    world.start(anna);
+    world.run(secs(5));
+    assert_eq!(world.fetches, 3);
+}
+
+// covers: SUORA-DOC-102
+#[test]
+fn a_known_page_serves_while_the_agencys_web_server_is_away() {
+    let mut world = world();
+    let (otto, anna) = (world.officer(), world.citizen());
+    served(&mut world, otto, anna);
+    world.web_server(false);
+    world.run(2 * HOUR);
+    again(&mut world, anna);
+    served(&mut world, otto, anna);
+    // who was never here has nothing to go by
+    let stranger = world.citizen();
+    world.run(secs(5));
+    let (_, code) = outcome(&world, stranger).unwrap();
+    assert_eq!(code, Some(Code::DescriptorUnreachable));
+}
+
+/// The agency takes another issuing key while a citizen has the page of before.
+fn changed_key(web_server: bool) -> (World, NodeId) {
+    let mut world = world();
+    let anna = world.citizen();
+    world.run(secs(5));
+    world.kill(anna);
+    let issuing = Key::from_secret(&[77; 32]);
+    let now = world.now().utc;
+    let agency = &mut world.agency;
+    agency.page.keys = vec![UseKey {
+        id: "issuing-next".into(),
+        key: issuing.peer_id(),
+        use_: KeyUse::Issuing,
+        not_after: now + 24 * HOUR,
+    }];
+    agency.page.sequence += 1;
+    (agency.issuing, agency.issuing_id) = (issuing, "issuing-next".into());
+    world.publish();
+    let otto = world.officer();
+    world.run(secs(5));
+    world.web_server(web_server);
+    world.start(anna);
+    if web_server {
+        served(&mut world, otto, anna);
+    } else {
+        world.run(secs(10));
+    }
+    (world, anna)
+}
+
+// covers: SUORA-DOC-102
+#[test]
+fn a_citizen_who_is_behind_asks_for_the_page_that_the_officer_names() {
+    let (world, anna) = changed_key(true);
+    assert_eq!(outcome(&world, anna), COMPLETED);
+    // the control: without an answer the invite does not stand
+    let (world, anna) = changed_key(false);
+    assert_eq!(outcome(&world, anna), refused(Code::BadSignature));
+}
+
+// covers: SUORA-DOC-012, SUORA-DOC-104
+#[test]
+fn two_pages_of_one_sequence_stop_everything_and_are_kept_as_proof() {
+    let mut world = world();
+    let anna = world.citizen();
+    world.run(secs(5));
+    world.kill(anna);
+    let first = world.agency.descriptor().bytes().clone();
+    world.agency.page.revoked = vec![world.agency.issuing.peer_id()];
+    let second = world.agency.descriptor().bytes().clone();
+    world.run(2 * HOUR);
+    world.start(anna);
+    world.run(secs(5));
+    assert_eq!(outcome(&world, anna), refused(Code::Equivocation));
+    assert!(!world.linked(anna));
+    let [proof] = world.proofs(anna) else {
+        panic!("{:?}", world.proofs(anna));
+    };
+    assert_eq!((&proof.known, &proof.other), (&first, &second));
+}
+
+// covers: SUORA-DOC-104
+#[test]
+fn an_invite_that_names_another_page_of_our_sequence_is_kept_as_proof() {
+    let mut world = world();
+    let anna = world.citizen();
+    world.run(secs(5));
+    let first = world.agency.descriptor().bytes().clone();
+    world.agency.page.domain = "other.example".into();
+    let otto = world.officer();
+    world.run(secs(5));
+    assert_eq!(outcome(&world, anna), refused(Code::Equivocation));
+    assert_eq!(world.proofs(anna).len(), 1);
+    assert_eq!(world.proofs(anna)[0].known, first);
+    assert!(world.proofs(otto).is_empty());
+}
+
+// covers: SUORA-DOC-103
+#[test]
+fn a_clock_that_was_set_back_is_called_wrong() {
+    let mut world = world();
+    let (otto, anna) = (world.officer(), world.citizen());
+    served(&mut world, otto, anna);
+    let day = 86_400_000_000;
+    world.skew(anna, -day);
+    again(&mut world, anna);
+    world.run(secs(5));
+    let (_, code) = outcome(&world, anna).unwrap();
+    assert_eq!(code, Some(Code::WrongClock));
+    assert!(!world.linked(anna));
+    // set right, it works again
+    world.skew(anna, 0);
+    again(&mut world, anna);
+    served(&mut world, otto, anna);
+}
+
+/// The peer ids under which one citizen's device comes three times.
+fn comes(change: impl FnOnce(&mut Agency)) -> (Vec<PeerId>, PeerId) {
+    let mut world = World::with_agency(Setup::default(), change);
+    let otto = world.officer_with(Manner::default(), Agency::issue_officer);
+    let seen: Rc<RefCell<Vec<PeerId>>> = Rc::default();
+    let offered = seen.clone();
+    world.tap(move |_, message| {
+        if let Message::ToOfficer(FromRelay::Offer { guest, .. }) = &message {
+            offered.borrow_mut().push(*guest);
+        }
+        vec![message]
+    });
+    let anna = world.citizen();
+    served(&mut world, otto, anna);
+    for _ in 0..2 {
+        again(&mut world, anna);
+        served(&mut world, otto, anna);
+    }
+    let seen = seen.borrow().clone();
+    (seen, world.peer(anna))
+}
+
+// covers: SUORA-DOC-001, SUORA-DOC-105
+#[test]
+fn at_an_anonymous_desk_a_citizen_is_somebody_else_each_time() {
+    let (seen, own) = comes(|_| {});
+    assert_eq!(seen, [own, own, own]);
+    let (mut seen, own) = comes(|agency| agency.page.desks[0].anonymous = true);
+    assert!(seen.len() == 3 && !seen.contains(&own));
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+}
