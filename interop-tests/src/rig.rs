@@ -46,6 +46,8 @@ pub struct Plan<'a> {
     pub weather: Option<(&'a Weather, u8)>,
     /// A third machine sits on the wire between them, and repeats all that it sees.
     pub repeated: bool,
+    /// What is changed in the agency's page: this into that.
+    pub page: Option<(&'a str, &'a str)>,
     /// Neither end records.
     pub unrecorded: bool,
 }
@@ -54,6 +56,9 @@ impl Rig {
     /// Starts all four; the officer attends before the citizen calls.
     pub async fn start(program: &Path, plan: Plan<'_>) -> Result<Self, Failure> {
         let agency = Agency::new(program).await?;
+        if let Some((from, to)) = plan.page {
+            agency.change_page(from, to).await?;
+        }
         let relay = agency.serve(plan.relay_faults).await?;
         let (key, credential) = agency.officer("officer", &[DESK]).await?;
         let record = agency.file("record");

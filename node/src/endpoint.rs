@@ -13,7 +13,7 @@ use std::time::Duration;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, EndpointConfig, IdleTimeout, ServerConfig,
-    TransportConfig, VarInt,
+    TransportConfig, TransportErrorCode, VarInt,
 };
 use rustls::NamedGroup;
 use rustls::crypto::CryptoProvider;
@@ -182,12 +182,12 @@ impl Endpoint {
         let (answer, receiver) = oneshot::channel();
         let connecting = self.connect(dial);
         let (socket, session, invite) = (self.socket.clone(), dial.session, dial.invite);
-        let fingerprint = dial.fingerprint;
+        let (fingerprint, require_pq) = (dial.fingerprint, dial.require_pq);
         tokio::spawn(async move {
             let result = match connecting {
                 Ok(connecting) => match connecting.await {
                     Ok(connection) => connected(connection, &socket, session, &invite, fingerprint),
-                    Err(error) => Err(handshake_fault(&error)),
+                    Err(error) => Err(unmet(&error, require_pq)),
                 },
                 Err(fault) => Err(fault),
             };
@@ -288,13 +288,29 @@ async fn accept(
                         &expected.invite,
                         fingerprint,
                     ),
-                    Err(error) => Err(handshake_fault(&error)),
+                    Err(error) => Err(unmet(&error, expected.require_pq)),
                 },
                 Err(fault) => Err(fault),
             };
             let _ = answer.send(result);
         });
     }
+}
+
+/// Why a connection did not come to be. Where only the hybrid group would do, ends that have
+/// nothing in common lack that: all else they offer is the same in every end.
+fn unmet(error: &ConnectionError, require_pq: bool) -> Fault {
+    const HANDSHAKE_FAILURE: u8 = 40;
+    let nothing_in_common = TransportErrorCode::crypto(HANDSHAKE_FAILURE);
+    let code = match error {
+        ConnectionError::TransportError(error) => Some(error.code),
+        ConnectionError::ConnectionClosed(close) => Some(close.error_code),
+        _ => None,
+    };
+    if require_pq && code == Some(nothing_in_common) {
+        return Fault::new(Code::PostQuantumRequired);
+    }
+    handshake_fault(error)
 }
 
 /// Reads what TLS negotiated; `fingerprint` is of the host's certificate, which a guest's

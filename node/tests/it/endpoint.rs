@@ -101,6 +101,7 @@ async fn both_ends_see_one_binding_the_hybrid_group_and_one_certificate() {
     drop(control);
 }
 
+// covers: SUORA-SET-013, SUORA-SET-100
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_limited_to_x25519_is_classical_and_too_little_where_more_is_required() {
     let classical = Faults {
@@ -113,8 +114,12 @@ async fn an_end_limited_to_x25519_is_classical_and_too_little_where_more_is_requ
     assert_eq!(told(&at_guest.unwrap()).2.key_exchange, "X25519");
     host.forget(SESSION);
     guest.forget(SESSION);
-    let (_, refused) = meet(&host, &guest, &dial(&host), true).await;
-    assert_eq!(refused.unwrap_err().code, Code::HandshakeFailed);
+    let demanding = Dial {
+        require_pq: true,
+        ..dial(&host)
+    };
+    let (_, refused) = meet(&host, &guest, &demanding, true).await;
+    assert_eq!(refused.unwrap_err().code, Code::PostQuantumRequired);
 }
 
 // covers: SUORA-SET-012
