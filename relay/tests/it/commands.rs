@@ -204,7 +204,7 @@ fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
 }
 
 /// All files beneath a folder.
-fn walk(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -220,7 +220,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 
 /// Every key that a thief could read out of bytes: any 32 of them in a row, and any 64
 /// hexadecimal digits in a row.
-fn seeds(bytes: &[u8]) -> BTreeSet<[u8; 32]> {
+pub(crate) fn seeds(bytes: &[u8]) -> BTreeSet<[u8; 32]> {
     let raw = bytes.windows(32).map(|seed| seed.try_into().unwrap());
     let digits = bytes.windows(64).filter_map(|text| {
         let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);

@@ -17,5 +17,6 @@ mod process;
 mod rig;
 mod rooted;
 mod stage;
+mod stolen;
 mod turns;
 mod websocket;
