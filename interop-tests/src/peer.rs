@@ -48,6 +48,8 @@ pub struct Agency {
     pub http: u16,
     /// Port of the metrics.
     pub metrics: u16,
+    /// What its processes log, as `SUORA_LOG` says it; empty is what they log by default.
+    pub log: &'static str,
 }
 
 impl Agency {
@@ -67,6 +69,7 @@ impl Agency {
             websocket: port()?,
             http: port()?,
             metrics: port()?,
+            log: "",
         };
         let mut arguments = vec![
             "init".to_string(),
@@ -274,6 +277,7 @@ impl Agency {
             .args(["--", "serve"])
             .arg(self.dir().join("relay"))
             .stdout(Stdio::piped());
+        self.logs(&mut command);
         let mut process = Process::start(command, &self.file("relay.log"))?;
         let stdout = process.child.stdout.take().ok_or("no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -344,6 +348,33 @@ impl Agency {
         self.file(&format!("{name}.devices"))
     }
 
+    fn logs(&self, command: &mut Command) {
+        if !self.log.is_empty() {
+            command.env("SUORA_LOG", self.log);
+        }
+    }
+
+    /// Changes the agency's page, and signs it anew.
+    pub async fn change_page(&self, from: &str, to: &str) -> Result<(), Failure> {
+        let root = self.dir().join("root");
+        let page = root.join("descriptor.toml");
+        let text = std::fs::read_to_string(&page).map_err(|error| error.to_string())?;
+        if !text.contains(from) {
+            return Err(format!("no {from} in {text}"));
+        }
+        std::fs::write(&page, text.replace(from, to)).map_err(|error| error.to_string())?;
+        let out = self.descriptor();
+        let arguments = [
+            "descriptor".as_ref(),
+            "sign".as_ref(),
+            "--root".as_ref(),
+            root.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+        ];
+        self.relay_command(&arguments).await.map(drop)
+    }
+
     fn report_file(&self, name: &str) -> PathBuf {
         self.file(&format!("{name}.json"))
     }
@@ -363,12 +394,15 @@ impl Agency {
         }
         command
             .args(["--", role, "--loopback"])
-            .args(["--agency".as_ref(), self.descriptor().as_os_str()])
             .args(["--key".as_ref(), key.as_os_str()])
             .args(["--report".as_ref(), self.report_file(name).as_os_str()])
             .args(arguments)
             .env("XDG_DATA_HOME", self.dir.path())
             .stdout(Stdio::null());
+        self.logs(&mut command);
+        if !arguments.contains(&"--agency") {
+            command.args(["--agency".as_ref(), self.descriptor().as_os_str()]);
+        }
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod devices;
 pub mod doctor;
 pub mod keygen;
+mod log;
 pub mod officer;
 pub mod screen;
 
@@ -110,12 +111,7 @@ fn start(config: crate::config::Config, texts: &Texts, faults: Faults) -> Result
             .with("SSLKEYLOGFILE is set: it would write session keys to a file"));
     }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SUORA_LOG")
-        .unwrap_or_else(|_| "suora_node=warn".into());
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
+    log::start("suora_node=warn");
     let runtime = runtime()?;
     let mut screen = screen::Screen::new(texts, config.role.name());
     let status = runtime.block_on(async {

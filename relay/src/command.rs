@@ -5,11 +5,11 @@ pub mod descriptor;
 pub mod doctor;
 pub mod init;
 pub mod issue;
+mod log;
 pub mod phrase;
 pub mod register;
 pub mod root;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -105,13 +105,7 @@ fn execute(arguments: Arguments, faults: Faults) -> Result<u8, Fault> {
         Command::Key { what } => what.run(phrases),
         Command::Serve { dir } => {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-            let filter = tracing_subscriber::EnvFilter::try_from_env("SUORA_LOG")
-                .unwrap_or_else(|_| "suora_relay=info".into());
-            let _ = tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_writer(std::io::stderr)
-                .try_init();
+            log::start("suora_relay=info");
             runtime()?.block_on(serve::serve(&dir, faults))
         }
     };

@@ -1,8 +1,10 @@
 //! Behaviours of whole programs and of the simulated world, and the rules of the spec and
 //! of the house.
 
+mod agencies;
 mod blind;
 mod consultation;
+mod contact;
 mod demo;
 mod devices;
 mod doctor;
@@ -17,13 +19,16 @@ mod impostor;
 mod judged;
 mod kill;
 mod live;
+mod logs;
 mod playout;
+mod pq;
 mod repeater;
 mod requirements;
 mod setup;
 mod supply;
 mod vectors;
 mod weather;
+mod wire;
 mod world;
 
 use std::path::Path;
