@@ -18,7 +18,7 @@ pub mod queue;
 pub mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use suora_protocol::documents::{Descriptor, DeskId, TicketId, Verified};
@@ -36,6 +36,9 @@ use enrolment::Enrolment;
 use presence::Officer;
 use queue::Line;
 use ticket::{State, Ticket};
+
+/// An administrator who renews each week has this long to notice.
+const SOON: Duration = Duration::from_secs(2 * 86_400);
 
 /// One desk stream of one node, numbered by the door.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -105,6 +108,10 @@ pub struct Counts {
     pub waiting: u64,
     /// Tickets in consultation.
     pub engaged: u64,
+    /// Officers whose credential is kept and holds.
+    pub enrolled: u64,
+    /// Of them, those whose credential ends within two days.
+    pub ending: u64,
     /// Joins so far.
     pub joined: u64,
     /// Offers so far.
@@ -240,8 +247,17 @@ impl Hub {
                 .map(|line| line.queue.len() as u64)
                 .sum(),
             engaged: engaged.count() as u64,
+            enrolled: self.holding(Duration::ZERO),
+            ending: self.holding(Duration::ZERO) - self.holding(SOON),
             ..self.counts
         }
+    }
+
+    /// Kept credentials that still hold after so long.
+    fn holding(&self, after: Duration) -> u64 {
+        let then = self.now.utc + after;
+        let held = self.enrolled.values().filter(|kept| kept.not_after >= then);
+        held.count() as u64
     }
 
     /// The guests who wait at a desk, in order.

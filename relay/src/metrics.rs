@@ -25,7 +25,7 @@ pub struct Pulse {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    now: [Gauge; 5],
+    now: [Gauge; 7],
     so_far: [Counter; 4],
     commits: Counter,
     changes: Counter,
@@ -39,6 +39,11 @@ impl Default for Metrics {
             ("officers", "Officers attending"),
             ("waiting", "Tickets waiting"),
             ("engaged", "Tickets in consultation"),
+            ("enrolled", "Officers whose credential is kept and holds"),
+            (
+                "ending",
+                "Officers whose kept credential ends within two days",
+            ),
             ("backlog", "Changes that wait for the store"),
         ]
         .map(|(name, help)| {
@@ -85,6 +90,8 @@ impl Metrics {
             counts.officers,
             counts.waiting,
             counts.engaged,
+            counts.enrolled,
+            counts.ending,
             pulse.backlog as u64,
         ];
         for (gauge, value) in self.now.iter().zip(now) {

@@ -61,11 +61,15 @@ impl Hub {
             return Err(Fault::new(Code::WrongRole)
                 .with("only officers attend; partners join by other ways"));
         }
+        if credential.issued_at > now.utc + limits::CLOCK_TOLERANCE {
+            // it would be the newest for ever
+            return Err(Fault::new(Code::NotYetValid).with("it was signed in the future"));
+        }
         let enrolled = Enrolled::of(&credential);
         let peer = enrolled.peer;
-        let old = self.enrolled.get(&peer);
+        let old = self.kept(now, &peer);
         let newest = old.is_none_or(|old| enrolled.supersedes(old.issued_at, old.not_after));
-        if old.is_none() && self.enrolled.len() >= ENROLLED_MAX {
+        if !self.enrolled.contains_key(&peer) && self.enrolled.len() >= ENROLLED_MAX {
             let full = format!("{ENROLLED_MAX} officers have a credential here already");
             return Err(Fault::new(Code::Busy).with(full));
         }
@@ -79,6 +83,15 @@ impl Hub {
             name: credential.name.clone(),
             not_after: credential.not_after,
             newest,
+        })
+    }
+
+    /// What is kept for a node, if it stands: one by a key that the agency no longer lists does not.
+    fn kept(&self, now: Now, peer: &PeerId) -> Option<&Enrolled> {
+        self.enrolled.get(peer).filter(|kept| {
+            Signed::from_bytes(kept.credential.clone())
+                .and_then(|signed| chain::credential(&signed, &self.descriptor, now.utc))
+                .is_ok()
         })
     }
 
@@ -101,7 +114,7 @@ impl Hub {
             return;
         };
         let (desk, link) = (officer.desk.clone(), officer.link);
-        match self.admit(now, &peer, &desk, officer.credential.clone()) {
+        match self.entitle(now, &peer, &desk, officer.credential.clone()) {
             Ok((newest, until)) => {
                 if let Some(officer) = self.officers.get_mut(&peer)
                     && officer.credential != newest
@@ -120,7 +133,7 @@ impl Hub {
 
     /// The newest credential by which an officer may attend this desk, of the one that it shows
     /// and the one that is kept, and until when; `None` is for ever, when nothing was checked.
-    pub(super) fn admit(
+    pub(super) fn entitle(
         &self,
         now: Now,
         peer: &PeerId,
@@ -132,12 +145,17 @@ impl Hub {
         }
         let check =
             |bytes: &Bytes| admission::officer(&self.descriptor, peer, desk, bytes, now.utc);
-        let credential = match (check(&shown), self.enrolled.get(peer)) {
+        let credential = match (check(&shown), self.kept(now, peer)) {
             (Ok(shown), Some(kept)) if kept.supersedes(shown.issued_at, shown.not_after) => {
                 check(&kept.credential)?
             }
             // what is shown has ended, or there is nothing to show
             (Err(_), Some(kept)) if kept.credential != shown => check(&kept.credential)?,
+            // nothing is shown, and what is kept says why it does not stand
+            (Err(fault), None) if shown.is_empty() => match self.enrolled.get(peer) {
+                Some(kept) => check(&kept.credential)?,
+                None => return Err(fault),
+            },
             (shown, _) => shown?,
         };
         let keys = self.descriptor.keys.iter();

@@ -137,7 +137,7 @@ impl Hub {
             return Err(Fault::new(Code::UnknownDesk).with(desk.as_str()));
         }
         let shown = credential.clone();
-        let (credential, until) = self.admit(now, &peer, &desk, credential)?;
+        let (credential, until) = self.entitle(now, &peer, &desk, credential)?;
         let line = self.lines.entry(desk.clone()).or_default();
         if line.officers.len() >= limits::OFFICERS_MAX && !line.officers.contains(&peer) {
             return Err(Fault::new(Code::Busy).with("too many officers at this desk"));

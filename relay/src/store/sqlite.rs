@@ -386,8 +386,9 @@ mod tests {
         let (path, reference) = filled(dir.path()).await;
         let later = || {
             let mut all = migrations();
+            let next = i64::try_from(all.len()).unwrap() + 1;
             all.push(Migration::new(
-                2,
+                next,
                 "notes".into(),
                 MigrationType::Simple,
                 sqlx::SqlSafeStr::into_sql_str("CREATE TABLE note (text TEXT NOT NULL) STRICT;"),

@@ -50,7 +50,7 @@ fn attending() -> FromRelay {
     }
 }
 
-fn refused(heard: &[FromRelay]) -> Option<Code> {
+fn refused_with(heard: &[FromRelay]) -> Option<Code> {
     match heard.last() {
         Some(FromRelay::Refused { code, .. }) => Some(*code),
         _ => None,
@@ -64,7 +64,7 @@ fn an_officer_without_a_credential_is_handed_the_one_that_is_kept() {
     let officer = officer_key(1);
     let kept = stage.agency.credential(&officer);
     let (_, heard) = attends(&mut stage, &officer, Vec::new());
-    assert_eq!(refused(&heard), Some(Code::NoCredential));
+    assert_eq!(refused_with(&heard), Some(Code::NoCredential));
     let enrolment = stage.enrol(kept.clone()).unwrap();
     assert_eq!(
         (enrolment.peer, enrolment.newest),
@@ -77,7 +77,7 @@ fn an_officer_without_a_credential_is_handed_the_one_that_is_kept() {
     assert_eq!(heard, [attending()]);
     // and it is nobody else's
     let (_, heard) = attends(&mut stage, &officer_key(2), Vec::new());
-    assert_eq!(refused(&heard), Some(Code::NoCredential));
+    assert_eq!(refused_with(&heard), Some(Code::NoCredential));
     assert!(stage.closed.contains(&link), "the newest stream counts");
 }
 
@@ -202,12 +202,12 @@ fn an_officer_whose_credential_is_renewed_in_time_stays_and_another_one_goes() {
     assert!(!stage.closed.contains(&links[0]));
     assert!(stage.closed.contains(&links[1]));
     let heard = stage.officer_hears(links[1]);
-    assert_eq!(refused(&heard), Some(Code::Expired));
+    assert_eq!(refused_with(&heard), Some(Code::Expired));
     // who comes back with what has ended is not locked out, once the administrator was there
     let late = credential(&stage, &forgotten, 20 * MINUTE, DAY);
     let ended = credential(&stage, &forgotten, Duration::ZERO, MINUTE);
     let (_, heard) = attends(&mut stage, &forgotten, ended.clone());
-    assert_eq!(refused(&heard), Some(Code::Expired));
+    assert_eq!(refused_with(&heard), Some(Code::Expired));
     stage.enrol(late.clone()).unwrap();
     let (_, heard) = attends(&mut stage, &forgotten, ended);
     assert_eq!(heard, [handed(&late), attending()]);
@@ -226,11 +226,64 @@ fn an_officer_whose_newest_credential_is_of_other_desks_goes() {
     };
     let moved = stage.agency.sign(&claim);
     stage.enrol(moved).unwrap();
-    assert_eq!(refused(&stage.officer_hears(link)), Some(Code::WrongDesk));
+    assert_eq!(
+        refused_with(&stage.officer_hears(link)),
+        Some(Code::WrongDesk)
+    );
     assert!(stage.closed.contains(&link));
     let old = stage.agency.credential(&officer);
     let (_, heard) = attends(&mut stage, &officer, old);
-    assert_eq!(refused(&heard), Some(Code::WrongDesk), "the newest counts");
+    assert_eq!(
+        refused_with(&heard),
+        Some(Code::WrongDesk),
+        "the newest counts"
+    );
+}
+
+// covers: SUORA-DSK-101
+#[test]
+fn what_a_key_signed_that_is_listed_no_more_is_in_nobodys_way() {
+    let mut stage = Stage::new();
+    let officer = officer_key(1);
+    // somebody had the issuing key, and signed what is newer than all that will come
+    let ahead = credential(&stage, &officer, limits::CLOCK_TOLERANCE + SECOND, DAY);
+    let refused = stage.enrol(ahead).unwrap_err();
+    assert_eq!(refused.code, Code::NotYetValid);
+    let newest = credential(&stage, &officer, limits::CLOCK_TOLERANCE, 20 * DAY);
+    stage.enrol(newest).unwrap();
+    let next = key(50);
+    stage.agency.page.keys[0].key = next.peer_id();
+    stage.agency.page.sequence = 2;
+    stage.publish();
+    stage.agency.issuing = next;
+    let (_, heard) = attends(&mut stage, &officer, Vec::new());
+    assert_eq!(refused_with(&heard), Some(Code::BadSignature));
+    let good = stage.agency.credential(&officer);
+    let (_, heard) = attends(&mut stage, &officer, good.clone());
+    assert_eq!(heard, [attending()]);
+    assert!(stage.enrol(good.clone()).unwrap().newest);
+    let (_, heard) = attends(&mut stage, &officer, Vec::new());
+    assert_eq!(heard, [handed(&good), attending()]);
+}
+
+#[test]
+fn the_operator_sees_how_many_credentials_end_soon() {
+    let mut stage = Stage::new();
+    for (number, holds) in [(1, DAY), (2, 7 * DAY)] {
+        let officer = officer_key(number);
+        let kept = credential(&stage, &officer, Duration::ZERO, holds);
+        stage.enrol(kept).unwrap();
+    }
+    let counts = |stage: &mut Stage| {
+        stage.input(suora_relay::hub::Input::Tick).unwrap();
+        let counts = stage.hub.counts();
+        (counts.enrolled, counts.ending)
+    };
+    assert_eq!(counts(&mut stage), (2, 1));
+    stage.silence(2 * DAY);
+    assert_eq!(counts(&mut stage), (1, 0), "one has ended");
+    stage.silence(4 * DAY);
+    assert_eq!(counts(&mut stage), (1, 1));
 }
 
 #[test]
