@@ -7,9 +7,9 @@
 mod sealed;
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Key, PeerId};
@@ -35,42 +35,60 @@ pub fn generate() -> Result<Key, Fault> {
 
 /// Writes a file whole or not at all; `mode` as in chmod. An existing file is never overwritten.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
-    if path.exists() {
-        return Err(Fault::new(Code::BadFile).with(format!(
-            "{} exists already and is not overwritten",
-            path.display()
-        )));
+    let part = write_part(path, bytes, mode).map_err(|error| not_written(path, &error))?;
+    // a hard link never replaces what is there, as a rename would
+    let linked = fs::hard_link(&part, path);
+    let _ = fs::remove_file(&part);
+    match linked.and_then(|()| sync_folder(path)) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Fault::new(Code::BadFile)
+            .with(format!(
+                "{} exists already and is not overwritten",
+                path.display()
+            ))),
+        written => written.map_err(|error| not_written(path, &error)),
     }
-    replace(path, bytes, mode)
 }
 
 /// Writes a file whole or not at all, over an older one.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
-    let failed = |error: std::io::Error| {
-        Fault::new(Code::BadFile).with(format!("{} cannot be written: {error}", path.display()))
-    };
-    // beside it, and of no other file's name
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    write_part(path, bytes, mode)
+        .and_then(|part| fs::rename(part, path))
+        .and_then(|()| sync_folder(path))
+        .map_err(|error| not_written(path, &error))
+}
+
+fn not_written(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(Code::BadFile).with(format!("{} cannot be written: {error}", path.display()))
+}
+
+/// Writes a new file beside `path`, and waits until the disk has it.
+fn write_part(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<PathBuf> {
+    let mut name = path
+        .file_name()
+        .ok_or(ErrorKind::InvalidInput)?
+        .to_os_string();
     name.push(".part");
     let part = path.with_file_name(name);
-    let _ = fs::remove_file(&part);
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(&part)
-        .map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)?;
-    // the disk has the folder's new entry too
+        .open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(part)
+}
+
+/// Waits until the disk has the folder's new entry.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Writes a key file.

@@ -415,7 +415,7 @@ impl What {
                 let key = phrases.open(&root.join("root.key"))?;
                 let page = draft.sign(&key, &out, now)?;
                 println!(
-                    "{} peer ids are revoked. A line may go 30 days after it came: by then every credential has ended.",
+                    "Revoked so far: {}. An entry may go 30 days after it came: by then every credential has ended.",
                     page.revoked.len()
                 );
             }

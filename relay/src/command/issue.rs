@@ -255,7 +255,7 @@ impl Renew {
             )));
         }
         init::make(&self.out)?;
-        let mut skipped = 0;
+        let (mut renewed, mut skipped) = (0, 0);
         for person in &mut register.person {
             if !self.all && !self.peers.contains(&person.peer) {
                 continue;
@@ -268,6 +268,7 @@ impl Renew {
             match issuing.sign(person) {
                 Ok(signed) => {
                     keys::replace(&self.out.join(name), signed.bytes(), 0o644)?;
+                    renewed += 1;
                     println!("{}: until {}.", person.name, person.until);
                 }
                 Err(fault) if fault.code == Code::Revoked => {
@@ -280,7 +281,9 @@ impl Renew {
             }
         }
         register.write(&self.signer.issuing)?;
-        println!("Next, on the relay: suora-relay credential add --relay DIR FILE…");
+        if renewed > 0 {
+            println!("Next, on the relay: suora-relay credential add --relay DIR FILE…");
+        }
         if skipped > 0 {
             return Err(bad(format!(
                 "{skipped} were not renewed; issue them anew, or forget them"
