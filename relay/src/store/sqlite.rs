@@ -449,7 +449,8 @@ mod tests {
         assert_eq!(Sqlite::examine(&path).await, Ok(2));
         store.commit(&[Change::Drop(row(1).ticket)]).await.unwrap();
         assert_eq!(Sqlite::examine(&path).await, Ok(1));
-        let newer = "UPDATE _sqlx_migrations SET version = 7";
+        let newer = "UPDATE _sqlx_migrations SET version = 7 \
+                     WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
         sqlx::query(newer)
             .execute(&mut store.connection)
             .await
