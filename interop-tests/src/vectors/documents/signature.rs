@@ -1,6 +1,6 @@
 //! Signatures at the edges of Ed25519: what a strict verifier takes and what it refuses. The
 //! cases were computed by a program that shares no code with this workspace; here they
-//! are a table, and the key behind [`KEY`] has 32 bytes 0x21 as its secret.
+//! are a table, and the key behind `KEY` has 32 bytes 0x21 as its secret.
 
 use serde_json::json;
 use suora_protocol::fault::{Code, Fault};
