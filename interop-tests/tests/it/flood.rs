@@ -7,6 +7,7 @@ use crate::program;
 // covers: SUORA-SEC-121
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_move_nobody_and_are_heard_by_nobody() {
+    let _alone = crate::alone().await;
     let ask = Ask {
         program: program().into(),
         seconds: 10,

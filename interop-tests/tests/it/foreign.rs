@@ -109,6 +109,7 @@ async fn turn(kind: Kind, address: &str) -> Result<Vec<Value>, String> {
 // covers: SUORA-CTL-141, SUORA-SEC-143
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_libp2p_nodes_take_a_turn_at_a_desk_over_websocket_and_tcp() {
+    let _alone = crate::alone().await;
     let agency = Agency::new(program()).await.unwrap();
     let _relay = agency.serve(&[]).await.unwrap();
     let (control, websocket) = (agency.control, agency.websocket);
@@ -162,6 +163,7 @@ async fn stock_libp2p_nodes_take_a_turn_at_a_desk_over_websocket_and_tcp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_with_another_key_than_the_address_names_fails_them() {
+    let _alone = crate::alone().await;
     let agency = Agency::new(program()).await.unwrap();
     let _relay = agency.serve(&[]).await.unwrap();
     let (_, other) = agency.key("other").unwrap();

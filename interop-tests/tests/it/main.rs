@@ -37,3 +37,9 @@ use std::path::Path;
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_suora-interop"))
 }
+
+/// Tests that load the machine and tests that judge speech in real time run one at a time.
+async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ROOM: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ROOM.lock().await
+}

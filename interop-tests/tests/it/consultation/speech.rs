@@ -31,6 +31,7 @@ fn value(run: &Run, measure: Measure) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn speech_is_as_it_was_spoken_and_lips_fit_it() {
+    let _alone = crate::alone().await;
     let run = talk(&[]).await;
     assert!(value(&run, Measure::Stoi) >= 0.95, "{run:?}");
     assert!(value(&run, Measure::LipsMedian) <= 80.0, "{run:?}");
@@ -39,6 +40,7 @@ async fn speech_is_as_it_was_spoken_and_lips_fit_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn speech_with_holes_and_lips_that_lag_miss_their_aims_by_name() {
+    let _alone = crate::alone().await;
     let run = talk(&["silence-fifth", "shift-sound"]).await;
     assert!(value(&run, Measure::Stoi) < 0.9, "{run:?}");
     let lips = value(&run, Measure::LipsMedian);
