@@ -4,7 +4,7 @@
 //! of sound or picture may leave towards one. Each mode has a twin, the same people and the
 //! same steps without the lie, whose consultation completes.
 
-mod lie;
+pub mod lie;
 pub mod mode;
 pub mod table;
 

@@ -14,18 +14,19 @@ use suora_protocol::wire::officer;
 use crate::world::{Message, NodeId, World};
 
 /// The hostile node, whoever vouches for it.
-pub(super) fn stranger() -> Key {
+pub fn stranger() -> Key {
     Key::from_secret(&[77; 32])
 }
 
 /// What a signed document says, whoever signed it. The engines made it, so it reads.
-pub(super) fn read<T: Document>(bytes: &[u8]) -> T {
+pub fn read<T: Document>(bytes: &[u8]) -> T {
     let message = CoseSign1::from_slice(bytes).unwrap_or_default();
     documents::decode(&message.payload.unwrap_or_default())
         .unwrap_or_else(|fault| unreachable!("{fault}"))
 }
 
-pub(super) fn sign<T: Document>(document: &T, key: &Key) -> Vec<u8> {
+/// Signs it.
+pub fn sign<T: Document>(document: &T, key: &Key) -> Vec<u8> {
     let signed = documents::sign(document, key).unwrap_or_else(|fault| unreachable!("{fault}"));
     signed.bytes().to_vec()
 }
@@ -51,10 +52,7 @@ pub(super) fn resign(world: &mut World, change: impl Fn(&mut Invite) + 'static) 
 }
 
 /// Changes the invite that reaches the citizen.
-pub(super) fn change_invites(
-    world: &mut World,
-    mut change: impl FnMut(Vec<u8>) -> Vec<u8> + 'static,
-) {
+pub fn change_invites(world: &mut World, mut change: impl FnMut(Vec<u8>) -> Vec<u8> + 'static) {
     world.tap(move |_, message| match message {
         Message::ToCitizen(FromRelay::Invite {
             ticket,
@@ -97,7 +95,7 @@ pub(super) fn lie_to_officer(world: &mut World, lie: impl Fn(&mut officer::FromR
 }
 
 /// The first contact's ticket and invite, for every later one too.
-pub(super) fn replay_ticket(world: &mut World) {
+pub fn replay_ticket(world: &mut World) {
     let (first, old) = (Cell::new(None), RefCell::new(None));
     let rename = move |ticket: TicketId| {
         first.set(Some(first.get().unwrap_or(ticket)));

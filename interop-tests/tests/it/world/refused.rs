@@ -1,19 +1,19 @@
 //! Whoever cannot prove itself is refused with the reason, and nobody is shown as proven.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use coset::{CborSerializable, CoseSign1};
+use suora_interop::evil::lie::{change_invites, read, replay_ticket, sign, stranger};
 use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World, desk};
 use suora_node::intent::Intent;
 use suora_node::report::Outcome;
 use suora_node::view::Stage;
 use suora_protocol::documents::{
-    self, AddressPolicy, Credential, Document, Invite, KeyUse, Role, Signed, TicketId, UseKey,
+    self, AddressPolicy, Credential, Invite, KeyUse, Role, Signed, UseKey,
 };
 use suora_protocol::fault::Code;
-use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::identity::PeerId;
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
 use suora_protocol::wire::guest::{FromHost, ToHost};
@@ -22,40 +22,6 @@ use super::{COMPLETED, accept, outcome, reaches, refused, secs};
 
 fn world() -> World {
     World::new(Setup::default())
-}
-
-/// A key that nobody vouches for.
-fn stranger() -> Key {
-    Key::from_secret(&[77; 32])
-}
-
-/// What a signed document says, whoever signed it.
-fn read<T: Document>(bytes: &[u8]) -> T {
-    let message = CoseSign1::from_slice(bytes).unwrap();
-    documents::decode(&message.payload.unwrap()).unwrap()
-}
-
-fn sign<T: Document>(document: &T, key: &Key) -> Vec<u8> {
-    documents::sign(document, key).unwrap().bytes().to_vec()
-}
-
-/// Changes the invite that reaches the citizen.
-fn change_invites(world: &mut World, mut change: impl FnMut(Vec<u8>) -> Vec<u8> + 'static) {
-    world.tap(move |_, message| match message {
-        Message::ToCitizen(FromRelay::Invite {
-            ticket,
-            attempt,
-            invite,
-        }) => {
-            let invite = change(invite);
-            vec![Message::ToCitizen(FromRelay::Invite {
-                ticket,
-                attempt,
-                invite,
-            })]
-        }
-        other => vec![other],
-    });
 }
 
 /// A way to have no right to serve: how the credential is made, what the hub says of it, and
@@ -284,39 +250,9 @@ fn an_invite_of_an_earlier_contact_is_refused() {
 #[test]
 fn an_old_invite_under_an_old_ticket_fails_by_its_challenge() {
     let mut world = world();
-    let first: Rc<Cell<Option<TicketId>>> = Rc::default();
-    let old: Rc<RefCell<Option<Vec<u8>>>> = Rc::default();
     let (anna, otto) = two(&mut world);
     // a relay that gives the same ticket number and the same invite to the same citizen again
-    let rename = move |ticket: TicketId| {
-        first.set(Some(first.get().unwrap_or(ticket)));
-        first.get().unwrap_or(ticket)
-    };
-    world.tap(move |_, message| {
-        let Message::ToCitizen(message) = message else {
-            return vec![message];
-        };
-        vec![Message::ToCitizen(match message {
-            FromRelay::Queued { ticket, position } => FromRelay::Queued {
-                ticket: rename(ticket),
-                position,
-            },
-            FromRelay::Matched { ticket, attempt } => FromRelay::Matched {
-                ticket: rename(ticket),
-                attempt,
-            },
-            FromRelay::Invite {
-                ticket,
-                attempt,
-                invite,
-            } => FromRelay::Invite {
-                ticket: rename(ticket),
-                attempt,
-                invite: old.borrow_mut().get_or_insert(invite).clone(),
-            },
-            other => other,
-        })]
-    });
+    replay_ticket(&mut world);
     accept(&mut world, otto);
     world.run(secs(1));
     world.ask(otto, Intent::HangUp);
