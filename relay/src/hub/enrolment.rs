@@ -45,11 +45,6 @@ impl Enrolled {
             not_after: credential.not_after,
         }
     }
-
-    /// As [`Credential::supersedes`] says.
-    fn supersedes(&self, issued_at: Timestamp, not_after: Timestamp) -> bool {
-        (self.issued_at, self.not_after) > (issued_at, not_after)
-    }
 }
 
 impl Hub {
@@ -68,7 +63,7 @@ impl Hub {
         let enrolled = Enrolled::of(&credential);
         let peer = enrolled.peer;
         let old = self.kept(now, &peer);
-        let newest = old.is_none_or(|old| enrolled.supersedes(old.issued_at, old.not_after));
+        let newest = old.is_none_or(|old| credential.supersedes(&old));
         if !self.enrolled.contains_key(&peer) && self.enrolled.len() >= ENROLLED_MAX {
             let full = format!("{ENROLLED_MAX} officers have a credential here already");
             return Err(Fault::new(Code::Busy).with(full));
@@ -87,12 +82,10 @@ impl Hub {
     }
 
     /// What is kept for a node, if it stands: one by a key that the agency no longer lists does not.
-    fn kept(&self, now: Now, peer: &PeerId) -> Option<&Enrolled> {
-        self.enrolled.get(peer).filter(|kept| {
-            Signed::from_bytes(kept.credential.clone())
-                .and_then(|signed| chain::credential(&signed, &self.descriptor, now.utc))
-                .is_ok()
-        })
+    fn kept(&self, now: Now, peer: &PeerId) -> Option<Verified<Credential>> {
+        let kept = self.enrolled.get(peer)?;
+        let signed = Signed::from_bytes(kept.credential.clone()).ok()?;
+        chain::credential(&signed, &self.descriptor, now.utc).ok()
     }
 
     /// Remembers a credential, until it has long ended.
@@ -146,11 +139,9 @@ impl Hub {
         let check =
             |bytes: &Bytes| admission::officer(&self.descriptor, peer, desk, bytes, now.utc);
         let credential = match (check(&shown), self.kept(now, peer)) {
-            (Ok(shown), Some(kept)) if kept.supersedes(shown.issued_at, shown.not_after) => {
-                check(&kept.credential)?
-            }
+            (Ok(shown), Some(kept)) if kept.supersedes(&shown) => check(kept.bytes())?,
             // what is shown has ended, or there is nothing to show
-            (Err(_), Some(kept)) if kept.credential != shown => check(&kept.credential)?,
+            (Err(_), Some(kept)) if *kept.bytes() != shown => check(kept.bytes())?,
             // nothing is shown, and what is kept says why it does not stand
             (Err(fault), None) if shown.is_empty() => match self.enrolled.get(peer) {
                 Some(kept) => check(&kept.credential)?,
