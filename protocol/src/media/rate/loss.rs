@@ -72,7 +72,7 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             share: 0.0,
             steady: 0.0,
@@ -83,16 +83,8 @@ impl Loss {
             lost: 0,
             phase: Phase::Watch,
             rest: REST.0,
-            way: Way {
-                under_way: 0,
-                acked: 0,
-                lost: 0,
-            },
-            before: Way {
-                under_way: 0,
-                acked: 0,
-                lost: 0,
-            },
+            way: Way::default(),
+            before: Way::default(),
         }
     }
 
