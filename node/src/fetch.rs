@@ -3,7 +3,6 @@
 //! there the person must name the root. Over `https:` without a root the agency is the
 //! domain itself: the descriptor has to name the host that was asked.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use suora_protocol::documents::{Descriptor, Signed, chain};
-use suora_protocol::fault::{Code, Fault};
+use suora_protocol::fault::{Code, Fault, root_cause};
 use suora_protocol::identity::AgencyId;
 use suora_protocol::time::Timestamp;
 use tokio::io::AsyncReadExt;
@@ -252,14 +251,6 @@ fn no_answer(what: &str) -> Fault {
 
 fn too_large() -> Fault {
     Fault::new(Code::TooLarge).with(format!("a descriptor of more than {SIZE_MAX} bytes"))
-}
-
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }
 
 #[cfg(test)]

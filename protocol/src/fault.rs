@@ -3,6 +3,7 @@
 //! streams, the QUIC application close code of a media connection and the key of
 //! the sentence that a person reads.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -167,6 +168,15 @@ codes! {
     EndsSoon = 0x7d, "ends-soon", Agency;
     /// A port cannot be listened on.
     CannotListen = 0x7e, "cannot-listen", Us;
+}
+
+/// What is at the bottom of an error that others wrap: the part that a person can act on.
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
 }
 
 impl Code {

@@ -86,6 +86,8 @@ pub const UNTOLD: Duration = Duration::from_millis(300);
 pub const EARLY_WAIT: Duration = Duration::from_secs(3);
 /// Most packets that one arrival report covers on a flow.
 pub const REPORT_PACKETS_MAX: usize = 256;
+/// Longest frame or message of WebSocket on the control plane, in bytes.
+pub const WEBSOCKET_MAX: usize = 131_072;
 /// Packets of a train that asks how much a way carries.
 pub const PROBE_PACKETS: u8 = 6;
 /// Bytes of each of them, without the flow id.

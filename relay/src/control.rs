@@ -10,7 +10,7 @@
 //! | streams of a connection at once, being negotiated, in its life | 16, 4, [`STREAMS`] |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
 //! | a connection without a stream | [`IDLE`] |
-//! | a frame of WebSocket | [`FRAME`] |
+//! | a frame of WebSocket | [`WEBSOCKET_MAX`] |
 
 pub mod desk;
 pub mod reach;
@@ -19,12 +19,16 @@ pub mod streams;
 use std::time::Duration;
 
 use futures::StreamExt;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
 use libp2p::core::{Multiaddr, Transport as _, upgrade};
+use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, websocket, yamux};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::limits::WEBSOCKET_MAX;
 use suora_protocol::wire::officer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -39,8 +43,6 @@ pub use desk::{DESK_STREAMS, HALF_OPEN, HALF_OPEN_PREFIX, PER_PEER, STREAMS};
 
 /// How long a connection may be without a stream.
 pub const IDLE: Duration = Duration::from_secs(20);
-/// Longest frame of WebSocket that is taken; the library's own bound is 256 MiB.
-pub const FRAME: usize = 128 * 1024;
 /// How long streams and connections may take to close when the relay stops.
 const FAREWELL: Duration = Duration::from_millis(400);
 
@@ -56,6 +58,22 @@ fn multiplexer() -> yamux::Config {
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(16);
     yamux
+}
+
+/// The transport over WebSocket, with the security of TCP.
+fn over_websocket(
+    key: &Keypair,
+    multiplexer: yamux::Config,
+) -> Result<Boxed<(libp2p::PeerId, StreamMuxerBox)>, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let mut websocket = websocket::Config::new(tcp);
+    // the library's own bound is 256 MiB
+    websocket.set_max_data_size(WEBSOCKET_MAX);
+    let websocket = websocket
+        .upgrade(upgrade::Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(multiplexer);
+    Ok(websocket.boxed())
 }
 
 /// The listening control plane.
@@ -94,16 +112,7 @@ impl Control {
                 quic.max_connection_data = 524_288;
                 quic
             })
-            .with_other_transport(|key| {
-                let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-                let mut websocket = websocket::Config::new(tcp);
-                websocket.set_max_data_size(FRAME);
-                let websocket = websocket
-                    .upgrade(upgrade::Version::V1Lazy)
-                    .authenticate(noise::Config::new(key)?)
-                    .multiplex(multiplexer());
-                Ok(websocket)
-            })
+            .with_other_transport(|key| Ok(over_websocket(key, multiplexer())?))
             .map_err(|error| failed(error.to_string()))?
             .with_behaviour(|key| Behaviour {
                 desk,

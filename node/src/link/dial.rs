@@ -15,8 +15,9 @@ use libp2p::swarm::{
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, identify, noise, ping, tcp, websocket, yamux,
 };
-use suora_protocol::fault::{Code, Fault};
+use suora_protocol::fault::{Code, Fault, root_cause};
 use suora_protocol::identity::Key;
+use suora_protocol::limits::WEBSOCKET_MAX;
 use tokio::time::sleep_until;
 
 use super::{Times, unreachable};
@@ -26,8 +27,6 @@ use crate::clock::Clock;
 const ADDRESSES: usize = 8;
 /// Most relays of one agency.
 const RELAYS: usize = 8;
-/// Longest frame of WebSocket that is taken; the library's own bound is 256 MiB.
-const FRAME: usize = 128 * 1024;
 
 /// Transports in the order in which they are tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,7 +162,8 @@ fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
         .with_other_transport(|key| {
             let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
             let mut websocket = websocket::Config::new(tcp);
-            websocket.set_max_data_size(FRAME);
+            // the library's own bound is 256 MiB
+            websocket.set_max_data_size(WEBSOCKET_MAX);
             let websocket = websocket
                 .upgrade(upgrade::Version::V1Lazy)
                 .authenticate(noise::Config::new(key)?)
@@ -204,7 +204,17 @@ struct Race<'a> {
     failures: Vec<String>,
 }
 
-impl Race<'_> {
+impl<'a> Race<'a> {
+    fn new(key: &Key, target: &'a Target, times: &Times) -> Result<Self, Fault> {
+        Ok(Self {
+            swarm: swarm(key, times)?,
+            target,
+            running: BTreeSet::new(),
+            begun: 0,
+            failures: Vec::new(),
+        })
+    }
+
     /// Dials by the next transport that the relay has.
     fn next(&mut self) {
         let left = self.target.addresses.iter().skip(self.begun);
@@ -271,13 +281,7 @@ pub(super) async fn dial(
     clock: &Clock,
     times: &Times,
 ) -> Result<Dialled, Fault> {
-    let mut race = Race {
-        swarm: swarm(key, times)?,
-        target,
-        running: BTreeSet::new(),
-        begun: 0,
-        failures: Vec::new(),
-    };
+    let mut race = Race::new(key, target, times)?;
     let deadline = clock.now().mono + times.dial;
     let late = || unreachable("no answer in time");
     let connection = tokio::select! {
@@ -319,13 +323,7 @@ pub(super) async fn reach(
             addresses: Default::default(),
         };
         alone.addresses[kind as usize].clone_from(addresses);
-        let mut race = Race {
-            swarm: swarm(key, times)?,
-            target: &alone,
-            running: BTreeSet::new(),
-            begun: 0,
-            failures: Vec::new(),
-        };
+        let mut race = Race::new(key, &alone, times)?;
         let begun = clock.now().mono;
         let deadline = begun + times.dial;
         let won = tokio::select! {
@@ -365,11 +363,7 @@ fn cause(error: &DialError) -> String {
                     .filter(|part| !matches!(part, Protocol::P2p(_)))
                     .collect();
                 let over = Kind::of(&over).map_or("another transport", Kind::name);
-                let mut inner: &dyn std::error::Error = error;
-                while let Some(source) = inner.source() {
-                    inner = source;
-                }
-                format!("{over}: {inner}")
+                format!("{over}: {}", root_cause(error))
             })
             .collect::<Vec<_>>()
             .join("; "),

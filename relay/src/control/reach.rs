@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use libp2p::core::{Multiaddr, Transport as _, upgrade};
+use libp2p::core::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::{SwarmEvent, dummy};
-use libp2p::{SwarmBuilder, noise, tcp, websocket, yamux};
-use suora_protocol::fault::{Code, Fault};
+use libp2p::swarm::{DialError, SwarmEvent, dummy};
+use libp2p::{SwarmBuilder, noise, tcp, yamux};
+use suora_protocol::fault::{Code, Fault, root_cause};
 use suora_protocol::identity::{Key, PeerId};
 
 use crate::clock::Clock;
@@ -85,15 +85,7 @@ pub async fn reach(address: &str, passing: &Key, clock: &Clock) -> Result<Durati
         )
         .map_err(|error| internal(error.to_string()))?
         .with_quic()
-        .with_other_transport(|key| {
-            let tcp = tcp::tokio::Transport::new(tcp::Config::default());
-            let mut websocket = websocket::Config::new(tcp);
-            websocket.set_max_data_size(super::FRAME);
-            Ok(websocket
-                .upgrade(upgrade::Version::V1Lazy)
-                .authenticate(noise::Config::new(key)?)
-                .multiplex(yamux::Config::default()))
-        })
+        .with_other_transport(|key| Ok(super::over_websocket(key, yamux::Config::default())?))
         .map_err(|error| internal(error.to_string()))?
         .with_dns()
         .map_err(|error| internal(error.to_string()))?
@@ -109,7 +101,7 @@ pub async fn reach(address: &str, passing: &Key, clock: &Clock) -> Result<Durati
             match swarm.select_next_some().await {
                 SwarmEvent::ConnectionEstablished { .. } => return Ok(()),
                 SwarmEvent::OutgoingConnectionError { error, .. } => {
-                    return Err(failed(innermost(&error)));
+                    return Err(failed(cause(&error)));
                 }
                 _ => {}
             }
@@ -121,18 +113,14 @@ pub async fn reach(address: &str, passing: &Key, clock: &Clock) -> Result<Durati
     }
 }
 
-/// What is at the bottom of an error.
-fn innermost(error: &libp2p::swarm::DialError) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    if let libp2p::swarm::DialError::Transport(failures) = error
+/// What is at the bottom of a dial's failure.
+fn cause(error: &DialError) -> String {
+    if let DialError::Transport(failures) = error
         && let Some((_, failure)) = failures.first()
     {
-        inner = failure;
+        return root_cause(failure);
     }
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
+    root_cause(error)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What the agency's web server serves: the page that people find by the domain.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use suora_protocol::fault::{Code, Fault};
+use suora_protocol::fault::{Code, Fault, root_cause};
 use suora_protocol::time::Timestamp;
 
 /// Most bytes of a page.
@@ -90,13 +89,13 @@ async fn get(url: &str, tls: ClientConfig, name: ServerName<'static>) -> Result<
         let response = client
             .request(request)
             .await
-            .map_err(|error| because(innermost(&error)))?;
+            .map_err(|error| because(root_cause(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(because(format!("the answer is {}", response.status())));
         }
         let date = response.headers().get(header::DATE).and_then(date);
         let body = Limited::new(response.into_body(), SIZE_MAX).collect().await;
-        let body = body.map_err(|error| because(innermost(error.as_ref())))?;
+        let body = body.map_err(|error| because(root_cause(error.as_ref())))?;
         Ok((body.to_bytes(), date))
     };
     match tokio::time::timeout(TIME_MAX, asked).await {
@@ -109,12 +108,4 @@ fn date(value: &header::HeaderValue) -> Option<Timestamp> {
     let parser = jiff::fmt::rfc2822::DateTimeParser::new();
     let date = parser.parse_timestamp(value.as_bytes()).ok()?;
     Some(Timestamp::from_secs(date.as_second()))
-}
-
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use suora_relay::control::FRAME;
+use suora_protocol::limits::WEBSOCKET_MAX;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -73,13 +73,13 @@ async fn a_frame_is_where_multistream_begins() {
 async fn a_frame_over_its_bound_is_refused_by_its_head() {
     let agency = Agency::new();
     let _relay = agency.serve();
-    for length in [FRAME + 1, 1 << 28, 1 << 62] {
+    for length in [WEBSOCKET_MAX + 1, 1 << 28, 1 << 62] {
         let (mut stream, _) = shake(&agency).await;
         stream.write_all(&head(length)).await.unwrap();
         assert!(closes(&mut stream, PATIENCE).await, "{length}");
     }
     let (mut stream, _) = shake(&agency).await;
-    stream.write_all(&head(FRAME)).await.unwrap();
+    stream.write_all(&head(WEBSOCKET_MAX)).await.unwrap();
     assert!(!closes(&mut stream, WATCHED).await, "refused at its bound");
 }
 
