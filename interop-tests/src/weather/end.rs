@@ -1,7 +1,7 @@
 //! A participant on a simulated wire: the protocol's media machines as a session drives
 //! them, on streams and datagrams of quinn-proto. What was heard and seen is written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -157,6 +157,8 @@ pub struct End {
     keyframe: bool,
     finished: BTreeMap<StreamId, u64>,
     reading: Vec<StreamId>,
+    /// Numbers of the packets of sound that came.
+    sounds: BTreeSet<i64>,
     slot: Option<Instant>,
     due: Option<Instant>,
     /// What it saw and heard.
@@ -184,6 +186,7 @@ impl End {
             keyframe: false,
             finished: BTreeMap::new(),
             reading: Vec::new(),
+            sounds: BTreeSet::new(),
             slot: None,
             due: None,
             diary: Diary::default(),
@@ -289,10 +292,13 @@ impl End {
         loop {
             match self.receiver.poll_output() {
                 receiver::Output::Audio(packet) => {
-                    self.diary.heard.push(Heard {
-                        captured: packet.captured,
-                        at: now.utc,
-                    });
+                    // a copy of what came before is not heard again
+                    if self.sounds.insert(packet.sequence) {
+                        self.diary.heard.push(Heard {
+                            captured: packet.captured,
+                            at: now.utc,
+                        });
+                    }
                     self.player.push(now, packet);
                 }
                 receiver::Output::Frame(frame) => self.playout.push(now, frame),
