@@ -426,10 +426,15 @@ impl Rate {
         self.target = target.clamp(self.bounds.0, self.bounds.1);
     }
 
+    /// What a train found for pictures, in bits a second, as long as no report knows better.
+    fn found(&self) -> Option<f64> {
+        self.room.filter(|_| self.report.is_none())
+    }
+
     /// Bits a second at which pictures leave.
     fn pace(&self, now: Now) -> f64 {
         let target = self.leaving();
-        if let Some(room) = self.room.filter(|_| self.report.is_none()) {
+        if let Some(room) = self.found() {
             return room;
         }
         if self.delay.queue() > QUEUE_LOW && self.compete.is_none() {
@@ -481,7 +486,9 @@ impl Rate {
         if self.compete.is_some() {
             time += self.delay.queue();
         }
-        let rate = (self.leaving() + SOUND) / 8.0;
+        // before the first report more than the target leaves where a train found room
+        let leaving = self.leaving().max(self.found().unwrap_or(0.0));
+        let rate = (leaving + SOUND) / 8.0;
         if (under_way as f64) < (rate * time.as_secs_f64()).max(4_000.0) {
             self.braked = None;
             return false;

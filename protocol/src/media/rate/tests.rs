@@ -191,6 +191,23 @@ fn a_train_bounds_what_is_begun_with_until_reports_know_better() {
 }
 
 #[test]
+fn a_first_keyframe_leaves_at_what_a_train_found_before_anything_is_acknowledged() {
+    let (mut rate, start) = (Rate::new((50_000, 2_000_000)), base());
+    rate.probed(start, 10_000_000);
+    let (mut under_way, mut beats) = (0, 0);
+    while under_way < 25_000 {
+        let way = Way {
+            under_way,
+            ..Way::default()
+        };
+        let bytes = rate.beat(start.after(BEAT * beats), way);
+        rate.spent(bytes);
+        (under_way, beats) = (under_way + bytes, beats + 1);
+        assert!(beats < 8, "{under_way} bytes in {beats} beats");
+    }
+}
+
+#[test]
 fn who_is_mute_learns_of_loss_from_what_quic_lost() {
     let mut rate = Rate::new((50_000, 2_000_000));
     let (start, mut way) = (base(), Way::default());
