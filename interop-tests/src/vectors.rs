@@ -167,8 +167,8 @@ pub const CONCEPTS: &[Concept] = &[
         verify: verify::chain,
     },
     Concept {
-        make: control::framing,
-        verify: control::verify_framing,
+        make: control::framing::make,
+        verify: control::framing::verify,
     },
     Concept {
         make: control::citizen,
@@ -183,7 +183,7 @@ pub const CONCEPTS: &[Concept] = &[
         verify: work::verify,
     },
     Concept {
-        make: control::unknown,
+        make: control::unknown::make,
         verify: control::verify_message,
     },
     Concept {
