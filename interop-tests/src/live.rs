@@ -10,6 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use suora_node::intent::Intent;
 use suora_node::play::sheet::contact_sheet;
 
 use self::judge::{Measured, measure};
@@ -23,6 +24,9 @@ use crate::speech;
 
 /// Each of both ends: its name, and whose clip it sees.
 const ENDS: [(&str, &str); 2] = [("citizen", "officer"), ("officer", "citizen")];
+/// Ends of seconds until the officer accepts, as a person at a desk takes a moment: until then the
+/// way is warm.
+const ANSWERS: u32 = 2;
 /// A busy machine holds up more than this share of packets: the figures are not the weather's.
 const BUSY: f64 = 0.01;
 
@@ -95,9 +99,8 @@ pub async fn run(
         arguments
     });
     let mut citizen: Vec<&str> = citizen.iter().map(String::as_str).collect();
-    let mut officer: Vec<&str> = officer.iter().map(String::as_str).collect();
+    let officer: Vec<&str> = officer.iter().map(String::as_str).collect();
     citizen.extend(["--seconds", &seconds]);
-    officer.push("--auto-accept");
     let plan = Plan {
         officer: &officer,
         citizen: &citizen,
@@ -107,7 +110,17 @@ pub async fn run(
         ..Plan::default()
     };
     let mut rig = Rig::start(&ask.program, plan).await?;
+    rig.both("warm").await?;
+    for _ in 0..ANSWERS {
+        let second = |view: &Value| view["view"] == "stats";
+        rig.officer.until("a warm second", STEP, second).await?;
+    }
+    rig.officer.say(Intent::Accept).await?;
     watch(&mut rig, told).await?;
+    // an officer who answers by hand stays until told to go
+    let over = |view: &Value| view["view"] == "report";
+    rig.officer.until("the report", STEP, over).await?;
+    rig.officer.process.terminate()?;
     let (citizen, officer) = rig.reports().await?;
     let mut ends = Vec::new();
     for ((name, other), report) in ENDS.into_iter().zip([&citizen, &officer]) {
