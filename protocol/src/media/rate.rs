@@ -45,12 +45,43 @@ const SOUND: f64 = 60_000.0;
 const FIRST_TRIP: Duration = Duration::from_millis(200);
 /// Bytes of a packet that may leave whenever one may, about.
 const PACKET: f64 = 1_500.0;
-/// What may leave at once at the start: a first keyframe.
-const BURST: f64 = 40_000.0;
+/// What may leave at once at the start: QUIC's initial window (RFC 9002, section 7.2) of packets of
+/// 1 200 bytes, which holds a first keyframe...
+const BURST: f64 = 12_000.0;
+/// ...and what may leave faster than the target asks, at the pace that a train found.
+const BURST_TOLD: f64 = 40_000.0;
+/// A queue grows by itself from this many seconds a second of sending on...
+const SLOPE: f64 = 0.15;
+/// ...and so steeply that its growth tells what the way carries from this on.
+const SLOPE_STEEP: f64 = 0.5;
+/// A short queue that stands takes this share of the target a second.
+const DRAIN: f64 = 0.2;
+/// The target grows only where at least this share of it is used.
+const USED: f64 = 0.6;
+/// Growth a second, as a share of the target: before the first cut...
+const GROW_FIRST: f64 = 1.0;
+/// ...right after one, and what each second since adds...
+const GROW_CALM: (f64, f64) = (0.10, 0.15);
+/// ...up to this...
+const GROW_MAX: f64 = 0.6;
+/// ...and, where the last cut found that the way carries about the target, at most this.
+const GROW_NEAR: f64 = 0.15;
+/// The target over what the last cut found, where it is near.
+const NEAR: std::ops::Range<f64> = 0.8..1.1;
+/// How much faster than the target pictures leave: as a rule...
+const PACE: f64 = 2.0;
+/// ...soon after a cut, and of what it found the way to carry...
+const PACE_CUT: (f64, f64) = (1.5, 1.1);
+/// ...and while packets queue.
+const PACE_QUEUED: f64 = 1.25;
+/// Bytes that may be under way whatever the target is.
+const UNDER_WAY_LEAST: f64 = 4_000.0;
 /// What was not sent of the target's bytes may be sent later, as much as these seconds gave.
 const CREDIT: f64 = 0.2;
 /// The first target at most, in bits a second.
 const START: f64 = 500_000.0;
+/// ...and this as long as no train was answered.
+const START_UNTOLD: f64 = 300_000.0;
 /// The rate of the last cut is remembered so long.
 const REMEMBERED: Duration = Duration::from_secs(15);
 /// More may be under way by what the target sends in this time: acknowledgements wait for 25 ms.
@@ -162,7 +193,7 @@ impl Rate {
     pub fn new(bounds: (u32, u32)) -> Self {
         let (least, most) = (f64::from(bounds.0), f64::from(bounds.1));
         Self {
-            target: START.clamp(least, most.max(least)),
+            target: START_UNTOLD.clamp(least, most.max(least)),
             bounds: (least, most.max(least)),
             delay: Delay::default(),
             delivered: Delivered::default(),
@@ -185,8 +216,8 @@ impl Rate {
         }
     }
 
-    /// The way carries so many bits a second, as far as a train of packets could tell: where that
-    /// is less than the first target, begin with what is there. Reports know better.
+    /// The way carries so many bits a second, as far as a train of packets could tell: begin with
+    /// what is there. Reports know better.
     pub fn probed(&mut self, now: Now, bits: u64) {
         if self.report.is_some() {
             return;
@@ -194,8 +225,9 @@ impl Rate {
         let room = (bits as f64 - SOUND).max(self.bounds.0);
         self.room = Some(room);
         self.bucket = self.bucket.min(PACKET);
-        if room * KEEP < self.target {
-            self.set(room * KEEP);
+        self.credit = BURST_TOLD;
+        self.set(START.min(room * KEEP));
+        if room * KEEP < START.min(self.bounds.1) {
             self.cut_to(now, room);
         }
     }

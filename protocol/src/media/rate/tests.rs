@@ -146,7 +146,7 @@ fn loss_of_what_is_over_the_rate_of_the_wire_does() {
 #[test]
 fn the_first_keyframe_may_leave_at_once_and_a_later_one_is_spread() {
     let mut rate = Rate::new((50_000, 600_000));
-    assert!(rate.beat(base(), Way::default()) >= 20_000);
+    assert!(rate.beat(base(), Way::default()) >= 10_000);
     let mut wire = Wire::new(4_000_000.0);
     wire.run(&mut rate, 5);
     let now = wire.start.after(BEAT * wire.beat);
@@ -191,6 +191,17 @@ fn a_train_bounds_what_is_begun_with_until_reports_know_better() {
 }
 
 #[test]
+#[test]
+fn without_an_answer_it_begins_softly_and_takes_one_that_comes_late() {
+    let mut rate = Rate::new((50_000, 2_000_000));
+    assert_eq!(rate.target(), 300_000);
+    let burst = rate.beat(base(), Way::default());
+    assert!((10_000..15_000).contains(&burst), "{burst}");
+    rate.spent(burst);
+    rate.probed(base().after(MS(60)), 10_000_000);
+    assert_eq!(rate.target(), 500_000);
+}
+
 fn a_first_keyframe_leaves_at_what_a_train_found_before_anything_is_acknowledged() {
     let (mut rate, start) = (Rate::new((50_000, 2_000_000)), base());
     rate.probed(start, 10_000_000);
