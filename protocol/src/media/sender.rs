@@ -23,6 +23,10 @@ use crate::fault::Fault;
 use crate::limits;
 use crate::time::Now;
 
+/// Reports may say what they like of the time: within this, in units of 1/65536 s, nothing overflows.
+const CLOCK_MAX: i64 = 1 << 42;
+/// While so many streams of pictures wait for acknowledgements, pictures are sent once.
+const COPIED_MAX: usize = 32;
 /// The longest round trip that is waited for.
 const TRIP_MAX: Duration = Duration::from_secs(1);
 /// A keyframe may take so many times as long as another picture: giving it up only asks for
@@ -199,7 +203,8 @@ impl Sender {
             // the difference on the ring of 32 bits
             Some((last, at)) => at + i64::from(report.at.wrapping_sub(last).cast_signed()),
             None => i64::from(report.at),
-        };
+        }
+        .clamp(-CLOCK_MAX, CLOCK_MAX);
         self.reported = Some((report.at, at));
         let at = at * 1_000_000 / 65_536;
         let mut packets = Vec::new();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use suora_protocol::fault::Code;
 use suora_protocol::limits;
 use suora_protocol::media::receiver::{self, Receiver};
-use suora_protocol::media::rtcp::{self, Report};
+use suora_protocol::media::rtcp::{self, ArrivalReport, Report};
 use suora_protocol::media::rtp::{self, Out};
 use suora_protocol::media::sender::{self, Sender};
 use suora_protocol::media::{EncodedFrame, Kind, flow, h264};
@@ -446,6 +446,35 @@ fn what_is_switched_off_stops_at_once_and_the_picture_comes_back_with_a_keyframe
     }
     let on = sender::Input::Media {
         audio: true,
+// covers: SUORA-MED-056
+#[test]
+fn what_quic_would_send_again_of_a_picture_is_taken_back_when_the_camera_goes_off() {
+    let now = base();
+    let mut sender = sender(now);
+    send(&mut sender, now, sender::Input::Frame(picture(now, true)));
+    send(&mut sender, now, sender::Input::Beat(1 << 20));
+    assert_eq!(sender.sent().frames, 1);
+    let off = sender::Input::Media {
+        audio: true,
+        video: false,
+    };
+    assert_eq!(send(&mut sender, now, off), [sender::Output::Reset(0)]);
+}
+
+#[test]
+fn reports_whose_clock_runs_away_harm_nobody() {
+    let now = base();
+    let mut sender = sender(now);
+    let mut at = 0_u32;
+    for _ in 0..6_000 {
+        at = at.wrapping_add(0x7fff_ffff);
+        sender.feedback(&ArrivalReport {
+            at,
+            tracks: Vec::new(),
+        });
+    }
+}
+
         video: true,
     };
     assert_eq!(send(&mut sender, now, on), [sender::Output::Keyframe]);
