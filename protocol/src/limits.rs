@@ -69,8 +69,8 @@ pub const FRAME_MAX: usize = 1_048_576;
 pub const NALS_MAX: usize = 64;
 /// Most pictures of one track that wait for their bytes to leave.
 pub const FRAMES_WAITING_MAX: usize = 8;
-/// Most frame streams of one track that were written and are not yet acknowledged:
-/// at 30 pictures a second, a round trip of 0.8 s.
+/// Most pictures of one track that were written and are not yet acknowledged, copies not
+/// counted: at 30 pictures a second, a round trip of 0.8 s.
 pub const FRAME_STREAMS_MAX: usize = 24;
 /// Unidirectional streams that an end grants the other one.
 pub const UNI_STREAMS_MAX: u32 = 64;

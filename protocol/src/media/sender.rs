@@ -328,7 +328,7 @@ impl Sender {
             self.drop_pictures();
             self.needs_keyframe = false;
         } else if self.waiting() >= limits::FRAMES_WAITING_MAX
-            || self.unacked.len() >= limits::FRAME_STREAMS_MAX
+            || self.unheard() >= limits::FRAME_STREAMS_MAX
         {
             self.give_up();
             return Ok(());
@@ -368,7 +368,7 @@ impl Sender {
             return Ok(());
         }
         let bytes = Bytes::from(bytes);
-        let copies = if bytes.len() <= limits::COPY_MAX {
+        let copies = if bytes.len() <= limits::COPY_MAX && self.unacked.len() < COPIED_MAX {
             self.copies
         } else {
             1
@@ -405,6 +405,12 @@ impl Sender {
     /// Pictures that wait, each once.
     fn waiting(&self) -> usize {
         self.pictures.iter().filter(|picture| !picture.copy).count()
+    /// Pictures that were written and are not acknowledged, each once.
+    fn unheard(&self) -> usize {
+        let copy = |stream: &&u64| (self.copied.get(stream)).is_some_and(|first| first != *stream);
+        self.unacked.len() - self.unacked.keys().filter(copy).count()
+    }
+
     }
 
     /// Hands out up to `budget` bytes of pictures, oldest first.

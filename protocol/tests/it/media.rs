@@ -348,6 +348,28 @@ fn what_waits_and_what_is_unacknowledged_is_bounded() {
     );
 }
 
+// covers: SUORA-MED-017
+#[test]
+fn copies_end_before_a_long_way_is_full_of_them_and_the_picture_goes_on() {
+    let now = base();
+    let mut sender = sender(now);
+    send(&mut sender, now, sender::Input::Copies(3));
+    let (mut streams, mut pictures) = (0, 0);
+    for number in 0..20 {
+        let frame = picture(now, number == 0);
+        let mut outputs = send(&mut sender, now, sender::Input::Frame(frame));
+        for _ in 0..3 {
+            outputs.extend(send(&mut sender, now, sender::Input::Beat(1 << 20)));
+        }
+        let opened = |output: &&sender::Output| matches!(output, sender::Output::Open(_));
+        let opened = outputs.iter().filter(opened).count();
+        streams += opened;
+        pictures += usize::from(opened > 0);
+    }
+    assert_eq!((pictures, sender.sent().stale), (20, 0));
+    assert!((30..45).contains(&streams), "{streams}");
+}
+
 // covers: SUORA-MED-018
 #[test]
 fn a_picture_over_the_bound_ends_the_session_and_a_long_datagram_does_not_leave() {
