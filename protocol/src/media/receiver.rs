@@ -31,8 +31,8 @@ const GIVEN: i64 = 256;
 const GAP_MAX: Duration = Duration::from_millis(1_000);
 /// The least time between two requests for a keyframe.
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
-/// Most pictures that wait for an earlier one.
-const HELD_MAX: usize = 16;
+/// Most pictures that wait for an earlier one: some more than the longest wait brings.
+const HELD_MAX: usize = 32;
 
 /// The host's number among the participants.
 const HOST: u8 = 0;
@@ -489,7 +489,10 @@ impl Receiver {
             return Ok(());
         }
         self.received.frames += 1;
-        if self.next.is_some_and(|next| span.first < next) || self.held.len() >= HELD_MAX {
+        // where many wait, only what ends the waiting is of use
+        let ends = incoming.keyframe || self.next == Some(span.first);
+        let full = self.held.len() >= HELD_MAX && !ends;
+        if self.next.is_some_and(|next| span.first < next) || full {
             self.received.dropped += 1;
             return Ok(());
         }

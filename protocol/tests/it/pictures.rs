@@ -154,6 +154,47 @@ fn a_missing_picture_asks_for_a_keyframe_and_nothing_smeared_is_shown() {
     assert_eq!(frames(&mut receiver).0.len(), 1);
 }
 
+/// Tells the receiver one whole stream.
+fn stream(receiver: &mut Receiver, now: Now, stream: u64, bytes: &[u8]) {
+    let data = Input::StreamData(stream, bytes);
+    receiver.handle_input(now, data).unwrap();
+    let end = Input::StreamEnd(stream);
+    receiver.handle_input(now, end).unwrap();
+}
+
+// covers: SUORA-MED-008
+#[test]
+fn a_picture_that_ends_a_long_gap_is_taken_however_many_wait() {
+    let now = base();
+    for last in [1, 60] {
+        let (mut sender, mut receiver) = pair(now);
+        receiver
+            .handle_input(now, Input::RoundTrip(Duration::from_secs(1)))
+            .unwrap();
+        let mut streams = BTreeMap::new();
+        for number in 0..61 {
+            let keyframe = number == 0 || number == 60;
+            send(&mut sender, now, [picture(now, number, keyframe)]);
+            streams.extend(drain(&mut sender).0);
+            let acked = sender::Input::Acked(u64::from(number));
+            sender.handle_input(now, acked).unwrap();
+        }
+        for number in (0..60).filter(|number| *number != 1) {
+            stream(&mut receiver, now, number, &streams[&number]);
+        }
+        assert_eq!(frames(&mut receiver), (vec![picture(now, 0, true)], 0));
+        stream(&mut receiver, now, last, &streams[&last]);
+        let (shown, asked) = frames(&mut receiver);
+        let first = shown.first().map(|frame| frame.keyframe);
+        // the missing one lets 32 that waited through, a keyframe needs none of them
+        let expected = if last == 1 { (33, false) } else { (1, true) };
+        assert_eq!(
+            (shown.len(), first, asked),
+            (expected.0, Some(expected.1), 0)
+        );
+    }
+}
+
 // covers: SUORA-MED-007
 #[test]
 fn nothing_leaves_before_the_gate_opens() {
