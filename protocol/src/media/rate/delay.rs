@@ -12,8 +12,8 @@ use super::{Fate, Feedback, Packet};
 use crate::media::Kind;
 use crate::time::Now;
 
-/// The base is the least of so many seconds.
-const BASE_SECONDS: usize = 60;
+/// The base and the round trip are the least of so many seconds.
+const SECONDS: u64 = 60;
 /// The trend is over so much of sending.
 const TREND: Duration = Duration::from_millis(240);
 
@@ -22,12 +22,33 @@ const TREND: Duration = Duration::from_millis(240);
 pub(super) struct Delay {
     /// From where sending times count.
     zero: Option<Instant>,
-    /// The least delay of each second, and the second.
-    base: VecDeque<(u64, i64)>,
+    base: Least,
     /// Sending time and queue of the last packets, in microseconds.
     recent: VecDeque<(i64, i64)>,
     queue: i64,
+    trips: Least,
     round_trip: Option<Duration>,
+}
+
+/// The least of the last minute: the least of each second, and the second.
+#[derive(Debug, Default)]
+struct Least(VecDeque<(u64, i64)>);
+
+impl Least {
+    fn take(&mut self, second: u64, value: i64) -> i64 {
+        match self.0.back_mut() {
+            Some((last, least)) if *last == second => *least = (*least).min(value),
+            _ => self.0.push_back((second, value)),
+        }
+        while self
+            .0
+            .front()
+            .is_some_and(|(old, _)| old + SECONDS <= second)
+        {
+            self.0.pop_front();
+        }
+        self.0.iter().map(|(_, value)| *value).fold(value, i64::min)
+    }
 }
 
 impl Delay {
@@ -46,23 +67,15 @@ impl Delay {
         let Some(least) = times.iter().map(|(sent, at)| at - sent).min() else {
             return false;
         };
+        let second = now.mono.saturating_duration_since(zero).as_secs();
         // what the report waited for is not on the way
         let newest = times.iter().map(|(sent, at)| feedback.at - at + sent).max();
         if let Some(newest) = newest {
             let trip = micros(zero, now.mono).saturating_sub(newest);
-            let trip = Duration::from_micros(u64::try_from(trip).unwrap_or(0));
-            self.round_trip = Some(self.round_trip.map_or(trip, |least| least.min(trip)));
+            let trip = self.trips.take(second, trip);
+            self.round_trip = Some(Duration::from_micros(u64::try_from(trip).unwrap_or(0)));
         }
-        let second = now.mono.saturating_duration_since(zero).as_secs();
-        match self.base.back_mut() {
-            Some((last, value)) if *last == second => *value = (*value).min(least),
-            _ => self.base.push_back((second, least)),
-        }
-        while self.base.len() > BASE_SECONDS {
-            self.base.pop_front();
-        }
-        let base = self.base.iter().map(|(_, value)| *value).min();
-        let base = base.unwrap_or(least);
+        let base = self.base.take(second, least);
         self.queue = least - base;
         let queues = times.iter().map(|(sent, at)| (*sent, at - sent - base));
         self.recent.extend(queues);
@@ -112,7 +125,8 @@ impl Delay {
         if under > 0.0 { over / under } else { 0.0 }
     }
 
-    /// The least time from a packet's sending to its report, without the report's wait.
+    /// The least time of the last minute from a packet's sending to its report, without the
+    /// report's wait.
     pub(super) const fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
