@@ -9,6 +9,8 @@ use crate::media::Kind;
 
 /// Arrivals are kept for so long.
 const KEPT: Duration = Duration::from_secs(1);
+/// As many arrivals at most: the other end's clock decides how long they are kept.
+const ARRIVED_MAX: usize = 1_024;
 /// Rates are over this.
 pub(super) const WINDOW: Duration = Duration::from_millis(400);
 
@@ -33,6 +35,8 @@ impl Delivered {
         }
         let kept = self.at.saturating_sub(micros(KEPT));
         self.arrived.retain(|(at, _)| *at > kept);
+        let over = self.arrived.len().saturating_sub(ARRIVED_MAX);
+        self.arrived.drain(..over);
     }
 
     /// Bits of pictures a second over the last 400 ms or the last second, whatever is more:
