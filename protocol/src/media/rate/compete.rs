@@ -11,6 +11,8 @@ use crate::time::Now;
 const PACKET: f64 = 1_250.0 * 8.0;
 /// What is kept when the queue is full.
 const KEEP: f64 = 0.7;
+/// What is left of the longest queue seen after a second: one of long ago is forgotten.
+const REMEMBERS: f64 = 0.975;
 /// A queue is full at this share of the longest seen.
 const FULL: f64 = 0.85;
 /// It is over once the queue was under this...
@@ -55,12 +57,12 @@ impl Compete {
         } else {
             self.empty = None;
         }
-        // a longest queue of long ago is forgotten
-        self.longest = self.longest.mul_f64(0.998).max(queue);
-        let trip = (round_trip + queue).max(Duration::from_millis(20));
-        let full = queue >= self.longest.mul_f64(FULL);
         let passed = since(self.report);
         self.report = now.mono;
+        let left = REMEMBERS.powf(passed.as_secs_f64());
+        self.longest = self.longest.mul_f64(left).max(queue);
+        let trip = (round_trip + queue).max(Duration::from_millis(20));
+        let full = queue >= self.longest.mul_f64(FULL);
         if (full || lost) && since(self.backed) >= trip + crate::limits::REPORT_INTERVAL {
             self.backed = now.mono;
             return Some(target * KEEP);
