@@ -16,6 +16,8 @@ const REST: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(40);
 /// A picture that stayed so long shows that the way has changed.
 const STAYED: Duration = Duration::from_secs(30);
+/// Without a report for so long, a rest ends by time alone.
+const UNHEARD: Duration = Duration::from_secs(1);
 /// Bits of sound a second.
 pub const SOUND: u32 = 32_000;
 /// Bits of sound a second where sound alone is too much.
@@ -103,13 +105,26 @@ impl Allot {
                 self.thin = true;
                 self.narrow = Duration::ZERO;
             }
-            Some(until) if now.mono >= until && !queues => {
-                self.until = None;
-                self.thin = false;
-                self.back = Some(now.mono);
-            }
+            Some(until) if now.mono >= until && !queues => self.end(now),
             Some(_) => {}
         }
+    }
+
+    /// Time passed, and perhaps no report came: where no sound flows none does while the picture
+    /// rests.
+    pub fn unheard(&mut self, now: Now) {
+        let since = |at: Instant| now.mono.saturating_duration_since(at);
+        let unheard = self.last.is_none_or(|last| since(last) >= UNHEARD);
+        if unheard && self.until.is_some_and(|until| now.mono >= until) {
+            self.end(now);
+        }
+    }
+
+    /// The picture comes back.
+    const fn end(&mut self, now: Now) {
+        self.until = None;
+        self.thin = false;
+        self.back = Some(now.mono);
     }
 }
 

@@ -21,6 +21,9 @@ const BACKLOG: Duration = Duration::from_millis(100);
 /// A round trip before one was seen.
 const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
 
+/// While pictures wait for a sign of life, it is looked for so often.
+const LISTEN: Duration = Duration::from_millis(100);
+
 /// A stream or connection that takes nothing any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gone;
@@ -69,7 +72,8 @@ pub struct Outgoing<S> {
     untold: Option<Instant>,
     /// Packets of sound that left before.
     sounds: u64,
-    silent: bool,
+    /// Nothing gets through: sound that had left and bytes that were acknowledged when that began.
+    silent: Option<(u64, u64)>,
 }
 
 impl<S> Outgoing<S> {
@@ -85,7 +89,7 @@ impl<S> Outgoing<S> {
             report: None,
             untold: None,
             sounds: 0,
-            silent: false,
+            silent: None,
         }
     }
 
@@ -130,7 +134,7 @@ impl<S> Outgoing<S> {
         input: Input,
     ) -> Result<(), Fault> {
         let frame = matches!(input, Input::Frame(_));
-        self.listen(now)?;
+        self.listen(now, quic)?;
         if matches!(input, Input::Open) && std::mem::replace(&mut self.open, true) {
             return Ok(());
         }
@@ -152,7 +156,7 @@ impl<S> Outgoing<S> {
         let feedback = self.sender.feedback(report);
         if !feedback.packets.is_empty() {
             self.untold = None;
-            if std::mem::take(&mut self.silent) {
+            if self.silent.take().is_some() {
                 self.sender.handle_input(now, Input::Heard)?;
             }
         }
@@ -169,16 +173,26 @@ impl<S> Outgoing<S> {
         Ok(())
     }
 
-    /// Pictures stop where nothing that left gets through.
-    fn listen(&mut self, now: Now) -> Result<(), Fault> {
-        let Some(untold) = self.untold.filter(|_| !self.silent) else {
+    /// Pictures stop where nothing that left gets through. While no sound leaves, nothing is left
+    /// to report: then what QUIC hears counts.
+    fn listen(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {
+        if let Some((sounds, acked)) = self.silent {
+            if self.sounds == sounds && quic.way().acked > acked {
+                self.silent = None;
+                self.untold = None;
+                self.rate.heard(now);
+                self.sender.handle_input(now, Input::Heard)?;
+            }
+            return Ok(());
+        }
+        let Some(untold) = self.untold else {
             return Ok(());
         };
         let trip = self.rate.round_trip().unwrap_or(FIRST_ROUND_TRIP);
         if now.mono.saturating_duration_since(untold) < limits::UNTOLD + trip {
             return Ok(());
         }
-        self.silent = true;
+        self.silent = Some((self.sounds, quic.way().acked));
         self.rate.silence(untold);
         self.sender.handle_input(now, Input::Silence)
     }
@@ -199,7 +213,7 @@ impl<S> Outgoing<S> {
         if !self.open || self.deadline().is_none_or(|due| due > now.mono) {
             return Ok(());
         }
-        let result = self.beat(now, quic);
+        let result = self.listen(now, quic).and(self.beat(now, quic));
         self.drain(now, quic);
         result
     }
@@ -212,7 +226,9 @@ impl<S> Outgoing<S> {
                 .values()
                 .any(|stream| !stream.pending.is_empty());
         let beat = self.beat.filter(|_| waits).map(|beat| beat + BEAT);
-        [beat, self.report].into_iter().flatten().min()
+        let listens = self.beat.filter(|_| self.rate.holds());
+        let listens = listens.map(|beat| beat + LISTEN);
+        [beat, listens, self.report].into_iter().flatten().min()
     }
 
     fn beat(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {

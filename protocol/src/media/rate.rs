@@ -295,17 +295,22 @@ impl Rate {
         self.dark = Some((since, None));
     }
 
-    /// Takes an arrival report that was received now.
-    pub fn report(&mut self, now: Now, feedback: &Feedback) {
-        if feedback.packets.is_empty() {
-            return;
-        }
+    /// Something got through, though no report can tell of it: nothing that reports name leaves.
+    pub fn heard(&mut self, now: Now) {
         if let Some((_, until @ None)) = &mut self.dark {
             *until = Some(now.mono);
             self.flows = None;
             self.set(self.target * KEEP);
         }
         let seen = self.without_dark(feedback);
+    }
+
+    /// Takes an arrival report that was received now.
+    pub fn report(&mut self, now: Now, feedback: &Feedback) {
+        if feedback.packets.is_empty() {
+            return;
+        }
+        self.heard(now);
         self.delivered.report(feedback);
         let passed = self.report.map_or(REPORT_INTERVAL, |last| {
             now.mono.saturating_duration_since(last)
@@ -490,6 +495,7 @@ impl Rate {
         self.beat = Some(now.mono);
         if self.holds() {
             self.flows = None;
+        self.forgive(now);
             self.bucket = self.bucket.min(0.0);
             return 0;
         }
@@ -513,6 +519,21 @@ impl Rate {
 
     /// Whether more is under way than the target puts there: long before a report tells, the
     /// way has become narrow, or the way back is.
+    /// Where no sound flows, only pictures bring reports, and none leaves: what no report ends, time
+    /// does.
+    fn forgive(&mut self, now: Now) {
+        self.allot.unheard(now);
+        let told = |hold: &Hold| self.report.unwrap_or(hold.began);
+        let drained = |hold: &Hold| hold.queue + self.settle();
+        if self
+            .hold
+            .is_some_and(|hold| now.mono.saturating_duration_since(told(&hold)) > drained(&hold))
+        {
+            self.hold = None;
+            self.set(self.target * KEEP);
+        }
+    }
+
     fn brakes(&mut self, now: Now, under_way: usize) -> bool {
         let mut time = self.delay.round_trip().unwrap_or(FIRST_TRIP) + UNDER_WAY;
         if self.compete.is_some() {
