@@ -78,7 +78,7 @@ const PACE_QUEUED: f64 = 1.25;
 const UNDER_WAY_LEAST: f64 = 4_000.0;
 /// What was not sent of the target's bytes may be sent later, as much as these seconds gave.
 const CREDIT: f64 = 0.2;
-/// The first target at most, in bits a second.
+/// The first target at most, in bits a second...
 const START: f64 = 500_000.0;
 /// ...and this as long as no train was answered.
 const START_UNTOLD: f64 = 300_000.0;
@@ -189,7 +189,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Within these bits a second of picture. Begins at the most, but not over 500 kbit/s.
+    /// Within these bits a second of picture. Begins at the most, but not over 300 kbit/s until an
+    /// answer to a train tells more.
     pub fn new(bounds: (u32, u32)) -> Self {
         let (least, most) = (f64::from(bounds.0), f64::from(bounds.1));
         Self {
@@ -302,7 +303,6 @@ impl Rate {
             self.flows = None;
             self.set(self.target * KEEP);
         }
-        let seen = self.without_dark(feedback);
     }
 
     /// Takes an arrival report that was received now.
@@ -311,6 +311,7 @@ impl Rate {
             return;
         }
         self.heard(now);
+        let seen = self.without_dark(feedback);
         self.delivered.report(feedback);
         let passed = self.report.map_or(REPORT_INTERVAL, |last| {
             now.mono.saturating_duration_since(last)
@@ -407,7 +408,7 @@ impl Rate {
                 }
             }
         }
-        let over = queue > QUEUE_HIGH || (newest > QUEUE_GROWS && slope > 0.15);
+        let over = queue > QUEUE_HIGH || (newest > QUEUE_GROWS && slope > SLOPE);
         let settled = self.cut.is_none_or(|cut| since(cut.at) >= self.settle());
         if over && settled && self.hold.is_none() {
             let flows = self
@@ -418,7 +419,7 @@ impl Rate {
             } else {
                 self.target
             };
-            if slope > 0.5 {
+            if slope > SLOPE_STEEP {
                 // what came in is what left times one and the growth of the queue
                 let all = (self.target + SOUND) / (1.0 + slope);
                 carried = carried.min((all - SOUND).max(0.0));
@@ -436,17 +437,18 @@ impl Rate {
         }
         if !over && queue >= QUEUE_LOW && self.hold.is_none() {
             // a short queue that stands goes slowly
-            self.set(self.target * (1.0 - 0.2 * passed.as_secs_f64().min(0.5)));
+            self.set(self.target * (1.0 - DRAIN * passed.as_secs_f64().min(0.5)));
         }
-        let used = self.came_most() >= 0.6 * self.target;
+        let used = self.came_most() >= USED * self.target;
         if !over && queue < QUEUE_LOW && settled && used && self.share >= 1.0 {
             let growth = match self.cut {
-                None => 1.0,
+                None => GROW_FIRST,
                 Some(cut) => {
-                    let calm = (0.10 + 0.15 * since(cut.at).as_secs_f64()).min(0.6);
+                    let calm = GROW_CALM.0 + GROW_CALM.1 * since(cut.at).as_secs_f64();
+                    let calm = calm.min(GROW_MAX);
                     let near = since(cut.at) < REMEMBERED
-                        && (0.8..1.1).contains(&(self.target / cut.carried.max(1.0)));
-                    if near { calm.min(0.15) } else { calm }
+                        && NEAR.contains(&(self.target / cut.carried.max(1.0)));
+                    if near { calm.min(GROW_NEAR) } else { calm }
                 }
             };
             self.set(self.target * (1.0 + growth * passed.as_secs_f64().min(0.5)));
@@ -475,14 +477,14 @@ impl Rate {
             return room;
         }
         if self.delay.queue() > QUEUE_LOW && self.compete.is_none() {
-            return target * 1.25;
+            return target * PACE_QUEUED;
         }
         match self.cut {
             // about what the way was found to carry
             Some(cut) if now.mono.saturating_duration_since(cut.at) < REMEMBERED => {
-                (target * 1.5).min(cut.carried.max(target) * 1.1)
+                (target * PACE_CUT.0).min(cut.carried.max(target) * PACE_CUT.1)
             }
-            _ => target * 2.0,
+            _ => target * PACE,
         }
     }
 
@@ -493,9 +495,9 @@ impl Rate {
             .beat
             .map_or(BEAT, |beat| now.mono.saturating_duration_since(beat));
         self.beat = Some(now.mono);
+        self.forgive(now);
         if self.holds() {
             self.flows = None;
-        self.forgive(now);
             self.bucket = self.bucket.min(0.0);
             return 0;
         }
@@ -517,8 +519,6 @@ impl Rate {
         self.bucket.min(self.credit).max(0.0) as usize
     }
 
-    /// Whether more is under way than the target puts there: long before a report tells, the
-    /// way has become narrow, or the way back is.
     /// Where no sound flows, only pictures bring reports, and none leaves: what no report ends, time
     /// does.
     fn forgive(&mut self, now: Now) {
@@ -534,6 +534,8 @@ impl Rate {
         }
     }
 
+    /// Whether more is under way than the target puts there: long before a report tells, the
+    /// way has become narrow, or the way back is.
     fn brakes(&mut self, now: Now, under_way: usize) -> bool {
         let mut time = self.delay.round_trip().unwrap_or(FIRST_TRIP) + UNDER_WAY;
         if self.compete.is_some() {
@@ -542,7 +544,7 @@ impl Rate {
         // before the first report more than the target leaves where a train found room
         let leaving = self.leaving().max(self.found().unwrap_or(0.0));
         let rate = (leaving + SOUND) / 8.0;
-        if (under_way as f64) < (rate * time.as_secs_f64()).max(4_000.0) {
+        if (under_way as f64) < (rate * time.as_secs_f64()).max(UNDER_WAY_LEAST) {
             self.braked = None;
             return false;
         }
