@@ -240,7 +240,7 @@ impl End {
         }
         while let Some(bytes) = connection.datagrams().recv() {
             let flow = flow::varint(&bytes).and_then(|(id, _)| Flow::from_id(id));
-            if flow.is_some_and(|flow| flow.part == Part::Audio) {
+            if flow.is_some_and(|flow| matches!(flow.part, Part::Audio | Part::Again)) {
                 self.arrived(now, Kind::Audio, bytes.len());
             }
             self.receive(now, receiver::Input::Datagram(&bytes));

@@ -125,6 +125,55 @@ async fn ten_seconds_without_accept_put_nothing_on_the_wire() {
     assert_eq!(rig.citizen.report().unwrap()["outcome"], "completed");
 }
 
+/// What an end put on the wire and was offered in some seconds: DATAGRAM frames and streams.
+async fn wire(peer: &mut Peer, seconds: u32) -> Result<(u64, u64), Failure> {
+    let mut first = None;
+    let mut last = (0, 0);
+    for _ in 0..=seconds {
+        let figures = |view: &Value| view["view"] == "stats";
+        let view = peer.until("figures", STEP, figures).await?;
+        let number = |key: &str| view[key].as_u64().ok_or(format!("no {key}"));
+        last = (number("datagrams")?, number("peer_streams")?);
+        first.get_or_insert(last);
+    }
+    let first = first.unwrap_or_default();
+    Ok((last.0 - first.0, last.1 - first.1))
+}
+
+// covers: SUORA-MED-020, SUORA-MED-056
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_people_switch_off_is_not_on_the_wire_until_they_switch_it_on_again() {
+    let plan = Plan {
+        officer: &["--auto-accept"],
+        ..Plan::default()
+    };
+    let mut rig = Rig::start(program(), plan).await.unwrap();
+    rig.both("accepted").await.unwrap();
+    rig.pictures().await.unwrap();
+    for on in [true, false, true] {
+        for peer in [&mut rig.citizen, &mut rig.officer] {
+            peer.say(Intent::Mute { on: !on }).await.unwrap();
+            peer.say(Intent::Camera { on }).await.unwrap();
+        }
+        for peer in [&mut rig.citizen, &mut rig.officer] {
+            // the second in which it was switched
+            wire(peer, 1).await.unwrap();
+        }
+        for peer in [&mut rig.citizen, &mut rig.officer] {
+            let (datagrams, streams) = wire(peer, 3).await.unwrap();
+            if on {
+                assert!(datagrams > 60 && streams > 20, "{datagrams} {streams}");
+            } else {
+                // sender reports, one a second and track
+                assert!(datagrams <= 10, "{datagrams} DATAGRAM frames");
+                assert_eq!(streams, 0);
+            }
+        }
+    }
+    let (citizen, _) = rig.hang_up().await.unwrap();
+    assert_eq!(citizen["outcome"], "completed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaks_is_caught() {
     let plan = Plan {

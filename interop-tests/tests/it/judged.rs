@@ -190,10 +190,12 @@ fn one_way(plan: &Plan) -> Duration {
 }
 
 /// The first one switches both off, then on again.
-fn muted(wrong: Wrong, delay: u64) -> (Pair, Duration) {
+fn muted(wrong: Wrong, delay: u64, loss: f64, seed: u8) -> (Pair, Duration) {
+    let way = Weather::delay(delay).losing(Loss::Random(loss));
     let plan = Plan {
-        middle: [Weather::delay(delay), Weather::delay(delay)],
+        middle: [way.clone(), way],
         wrong: [wrong, Wrong::Nothing],
+        seed,
         ..Plan::default()
     };
     let mut pair = Pair::new(&plan).unwrap();
@@ -219,7 +221,7 @@ const BEAT: Duration = Duration::from_millis(5);
 #[test]
 fn mute_and_camera_off_are_seen_within_a_round_trip_and_nothing_of_them_is_on_the_wire() {
     for delay in [0, 30, 130] {
-        let (mut pair, way) = muted(Wrong::Nothing, delay);
+        let (mut pair, way) = muted(Wrong::Nothing, delay, 0.0, 1);
         let said = pair.person(1).said.clone();
         let [(off, first), (on, second)] = said.as_slice() else {
             panic!("{said:?}")
@@ -247,10 +249,69 @@ fn mute_and_camera_off_are_seen_within_a_round_trip_and_nothing_of_them_is_on_th
     }
 }
 
+// covers: SUORA-MED-056
+#[test]
+fn what_was_lost_of_a_track_that_is_off_is_not_sent_again() {
+    for seed in 1..=6 {
+        let (mut pair, way) = muted(Wrong::Nothing, 60, 0.2, seed);
+        for kind in [Kind::Audio, Kind::Video] {
+            let muted = bytes(&mut pair, kind, S(10) + way + BEAT, S(20));
+            let before = bytes(&mut pair, kind, S(5), S(10));
+            assert!(before > 10_000, "{seed}, {kind:?}: {before}");
+            assert_eq!(muted, 0, "{seed}, {kind:?}");
+        }
+    }
+}
+
+/// Pictures that the other end shows between these, of a person who signs: no sound leaves.
+fn signed(middle: Weather, from: Duration, to: Duration) -> usize {
+    let plan = Plan {
+        middle: [middle.clone(), middle],
+        ..Plan::default()
+    };
+    let mut pair = Pair::new(&plan).unwrap();
+    pair.net.run_to(S(1));
+    let signs = Media {
+        audio: false,
+        video: true,
+    };
+    pair.switch(0, signs);
+    pair.switch(1, signs);
+    pair.net.run_to(to);
+    let begin = pair.at(S(0));
+    let shown = pair.person(1).end.diary.shown.iter();
+    let within = |at: Duration| (from..to).contains(&at);
+    shown.filter(|shown| within(shown.at.since(begin))).count()
+}
+
+// covers: SUORA-MED-024
+#[test]
+fn the_picture_of_a_person_who_signs_comes_back_without_any_sound() {
+    let dark = Weather {
+        blackouts: vec![(S(5), S(8))],
+        ..Weather::delay(20)
+    };
+    assert_eq!(signed(dark.clone(), S(6), S(8)), 0);
+    let after = signed(dark, S(10), S(12));
+    assert!(after > 20, "{after} pictures after a blackout");
+    let step = Weather {
+        capacity: vec![(S(0), 2_000_000), (S(5), 250_000)],
+        ..Weather::delay(20)
+    };
+    let after = signed(step, S(9), S(12));
+    assert!(after > 30, "{after} pictures after the way became narrow");
+    let tight = Weather {
+        capacity: vec![(S(0), 2_000_000), (S(5), 40_000), (S(15), 2_000_000)],
+        ..Weather::delay(20)
+    };
+    let after = signed(tight, S(70), S(75));
+    assert!(after > 60, "{after} pictures after a rest");
+}
+
 /// The control: an end that says that it is muted, and goes on sending.
 #[test]
 fn an_end_that_goes_on_sending_is_caught() {
-    let (mut pair, way) = muted(Wrong::Leaks, 30);
+    let (mut pair, way) = muted(Wrong::Leaks, 30, 0.0, 1);
     for kind in [Kind::Audio, Kind::Video] {
         assert!(bytes(&mut pair, kind, S(10) + way + BEAT, S(20)) > 10_000);
     }

@@ -238,7 +238,7 @@ impl Sender {
                     self.out.push_back(Output::Keyframe);
                 }
                 if !video {
-                    self.drop_pictures();
+                    self.take_back();
                 }
                 if !audio {
                     self.guard.mute();
@@ -254,10 +254,7 @@ impl Sender {
             Input::Frame(_) => {}
             Input::Silence => {
                 self.silent = true;
-                self.drop_pictures();
-                for (stream, _) in std::mem::take(&mut self.unacked) {
-                    self.reset(stream);
-                }
+                self.take_back();
                 self.needs_keyframe = true;
             }
             Input::Heard => {
@@ -330,6 +327,7 @@ impl Sender {
         } else if self.waiting() >= limits::FRAMES_WAITING_MAX
             || self.unheard() >= limits::FRAME_STREAMS_MAX
         {
+            self.sent.stale += 1;
             self.give_up();
             return Ok(());
         }
@@ -405,12 +403,12 @@ impl Sender {
     /// Pictures that wait, each once.
     fn waiting(&self) -> usize {
         self.pictures.iter().filter(|picture| !picture.copy).count()
+    }
+
     /// Pictures that were written and are not acknowledged, each once.
     fn unheard(&self) -> usize {
         let copy = |stream: &&u64| (self.copied.get(stream)).is_some_and(|first| first != *stream);
         self.unacked.len() - self.unacked.keys().filter(copy).count()
-    }
-
     }
 
     /// Hands out up to `budget` bytes of pictures, oldest first.
@@ -508,9 +506,16 @@ impl Sender {
         }
     }
 
+    /// Drops pictures, and takes back what QUIC would send again of those that left.
+    fn take_back(&mut self) {
+        self.drop_pictures();
+        for (stream, _) in std::mem::take(&mut self.unacked) {
+            self.reset(stream);
+        }
+    }
+
     fn give_up(&mut self) {
         self.drop_pictures();
-        self.sent.stale += 1;
         if !self.needs_keyframe {
             self.needs_keyframe = true;
             self.out.push_back(Output::Keyframe);

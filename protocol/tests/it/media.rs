@@ -446,28 +446,6 @@ fn longer_varints_are_read_and_unknown_flows_ignored() {
     assert_eq!(receiver.received().malformed, 0);
 }
 
-// covers: SUORA-MED-020
-#[test]
-fn what_is_switched_off_stops_at_once_and_the_picture_comes_back_with_a_keyframe() {
-    let now = base();
-    let mut sender = sender(now);
-    send(&mut sender, now, sender::Input::Frame(picture(now, true)));
-    // ten bytes of it leave
-    send(&mut sender, now, sender::Input::Beat(10));
-    let off = sender::Input::Media {
-        audio: false,
-        video: false,
-    };
-    assert_eq!(
-        send(&mut sender, now, off),
-        [sender::Output::Reset(0)],
-        "what has not left is given up"
-    );
-    for frame in [sound(now), picture(now, true)] {
-        assert_eq!(send(&mut sender, now, sender::Input::Frame(frame)), []);
-    }
-    let on = sender::Input::Media {
-        audio: true,
 // covers: SUORA-MED-056
 #[test]
 fn what_quic_would_send_again_of_a_picture_is_taken_back_when_the_camera_goes_off() {
@@ -497,6 +475,28 @@ fn reports_whose_clock_runs_away_harm_nobody() {
     }
 }
 
+// covers: SUORA-MED-020
+#[test]
+fn what_is_switched_off_stops_at_once_and_the_picture_comes_back_with_a_keyframe() {
+    let now = base();
+    let mut sender = sender(now);
+    send(&mut sender, now, sender::Input::Frame(picture(now, true)));
+    // ten bytes of it leave
+    send(&mut sender, now, sender::Input::Beat(10));
+    let off = sender::Input::Media {
+        audio: false,
+        video: false,
+    };
+    assert_eq!(
+        send(&mut sender, now, off),
+        [sender::Output::Reset(0)],
+        "what has not left is given up"
+    );
+    for frame in [sound(now), picture(now, true)] {
+        assert_eq!(send(&mut sender, now, sender::Input::Frame(frame)), []);
+    }
+    let on = sender::Input::Media {
+        audio: true,
         video: true,
     };
     assert_eq!(send(&mut sender, now, on), [sender::Output::Keyframe]);

@@ -192,7 +192,6 @@ fn a_train_bounds_what_is_begun_with_until_reports_know_better() {
 }
 
 #[test]
-#[test]
 fn without_an_answer_it_begins_softly_and_takes_one_that_comes_late() {
     let mut rate = Rate::new((50_000, 2_000_000));
     assert_eq!(rate.target(), 300_000);
@@ -203,6 +202,7 @@ fn without_an_answer_it_begins_softly_and_takes_one_that_comes_late() {
     assert_eq!(rate.target(), 500_000);
 }
 
+#[test]
 fn a_first_keyframe_leaves_at_what_a_train_found_before_anything_is_acknowledged() {
     let (mut rate, start) = (Rate::new((50_000, 2_000_000)), base());
     rate.probed(start, 10_000_000);
