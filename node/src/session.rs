@@ -342,6 +342,10 @@ impl Task {
                     if now.mono >= second {
                         second = now.mono + Duration::from_secs(1);
                         self.stats(now, control).await;
+                        if self.uplink.round_trip().is_none() {
+                            // who sends nothing gets no reports
+                            self.downlink.round_trip(now, self.connection.rtt())?;
+                        }
                         let heard = self.connection.stats().udp_rx.datagrams;
                         self.alive.heard(now.mono, heard, self.open)?;
                     }
