@@ -350,7 +350,6 @@ impl Receiver {
             .unwrap_or(Output::Wait(due, "arrival report, gap or accept"))
     }
 
-    /// The gate: a guest may hear of the accept late.
     /// Whether this was of a train or its answer, which go before the accept, too.
     fn probe(&mut self, now: Instant, bytes: &[u8]) -> bool {
         let Ok((id, packet)) = flow::datagram(bytes) else {
@@ -377,6 +376,7 @@ impl Receiver {
         true
     }
 
+    /// The gate: a guest may hear of the accept late.
     fn before_accept(&mut self, now: Now, input: Input<'_>) -> Result<(), Fault> {
         let violation = || Fault::new(Code::ProtocolViolation).with("media before accept");
         let piece = match input {
