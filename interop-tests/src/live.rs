@@ -43,7 +43,7 @@ pub struct Ask {
     pub seconds: u32,
     /// How many of each; the median counts.
     pub runs: usize,
-    /// Where recordings, reports and contact sheets are kept.
+    /// Where recordings, reports, logs and contact sheets are kept.
     pub keep: Option<PathBuf>,
     /// Faults of both nodes, by name: what the figures should show.
     pub faults: Vec<String>,
@@ -176,6 +176,13 @@ fn keep_end(rig: &Rig, keep: &Path, run: &str, name: &str, report: &Value) -> Re
     std::fs::create_dir_all(keep).map_err(failed)?;
     let movie = keep.join(format!("{run}-{name}-saw.mp4"));
     std::fs::copy(rig.agency.file(&format!("record/{name}-saw.mp4")), &movie).map_err(failed)?;
+    let peer = if name == "citizen" {
+        &rig.citizen
+    } else {
+        &rig.officer
+    };
+    let log = movie.with_extension("log");
+    std::fs::copy(peer.process.log_file(), &log).map_err(failed)?;
     let text = serde_json::to_vec_pretty(report).map_err(|error| error.to_string())?;
     std::fs::write(keep.join(format!("{run}-{name}.json")), text).map_err(failed)?;
     contact_sheet(&movie, &movie.with_extension("png"), 4, 4).map_err(|fault| fault.to_string())

@@ -462,6 +462,11 @@ impl Process {
         text[start..].to_string()
     }
 
+    /// The file of what it said on standard error.
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Its number; none: it has ended.
     pub fn id(&self) -> Option<u32> {
         self.child.id()

@@ -1,6 +1,7 @@
-//! PURE: traces of arrivals of sound, made by models of networks from seeds, and what a
-//! jitter buffer makes of them on virtual time.
+//! PURE: traces of arrivals of sound, made by models of networks from seeds or recorded by nodes,
+//! and what a jitter buffer makes of them on virtual time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,6 +138,55 @@ pub fn all() -> Vec<(&'static str, Delays)> {
             }),
         ),
     ]
+}
+
+/// What nodes' logs told of sound that came over real sockets, a line a packet: its number, when it
+/// was captured and how long it took, in microseconds from the first. How they were made is on top
+/// of each.
+const RECORDED: [(&str, &str); 3] = [
+    ("recorded-wireless", include_str!("../traces/wireless.txt")),
+    ("recorded-steps", include_str!("../traces/steps.txt")),
+    ("recorded-storm", include_str!("../traces/storm.txt")),
+];
+
+/// The recorded traces: each one's name and its packets of speech, those that never came, too.
+pub fn recorded() -> Vec<(&'static str, Vec<Sent>)> {
+    let read = |text: &str| {
+        let mut came = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let mut numbers = line.split(' ').map(str::parse::<i64>);
+            if let [Some(Ok(sequence)), Some(Ok(captured)), Some(Ok(delay))] =
+                [(); 3].map(|()| numbers.next())
+            {
+                // a copy of what is here tells nothing
+                came.entry(sequence).or_insert((captured, delay));
+            }
+        }
+        let mut sent = Vec::new();
+        let mut before: Option<(i64, i64)> = None;
+        for (sequence, (captured, delay)) in came {
+            let (last, then) = before.unwrap_or((sequence - 1, captured));
+            for lost in last + 1..sequence {
+                // where in a pause it was captured nobody knows: right after the one before it
+                sent.push((lost, then + (lost - last) * 20_000, None));
+            }
+            sent.push((sequence, captured, Some(captured + delay)));
+            before = Some((sequence, captured));
+        }
+        let least = sent.iter().map(|sent| sent.2.unwrap_or(sent.1).min(sent.1));
+        let zero = least.min().unwrap_or(0);
+        let micros = |time: i64| u64::try_from(time - zero).unwrap_or(0);
+        sent.into_iter()
+            .map(|(sequence, captured, arrives)| Sent {
+                sequence,
+                captured: micros(captured),
+                arrives: arrives.map(micros),
+                data: SPEECH,
+                bytes: 3,
+            })
+            .collect()
+    };
+    RECORDED.map(|(name, text)| (name, read(text))).into()
 }
 
 /// The same packets by a sender whose clock is faster by so many parts in a million.

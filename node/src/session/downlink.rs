@@ -131,7 +131,10 @@ impl Downlink {
         loop {
             match self.receiver.poll_output() {
                 Output::Audio(packet) => {
-                    self.spread.take(now.utc.micros_since(packet.captured));
+                    let delay_us = now.utc.micros_since(packet.captured);
+                    let captured_us = packet.captured.as_micros();
+                    tracing::trace!(sequence = packet.sequence, captured_us, delay_us, "sound");
+                    self.spread.take(delay_us);
                     self.hear(Hear::Packet(now, packet));
                 }
                 Output::Frame(frame) => self.playout.push(now, frame),
