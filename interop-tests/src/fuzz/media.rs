@@ -4,9 +4,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use suora_node::decode;
-use suora_protocol::limits::{FRAME_MAX, NALS_MAX, REPORT_PACKETS_MAX};
+use suora_protocol::limits::{FRAME_MAX, NALS_MAX, REPORT_INTERVAL, REPORT_PACKETS_MAX};
+use suora_protocol::media::rate::{Rate, Way};
 use suora_protocol::media::receiver::{Input, Output, Receiver};
-use suora_protocol::media::{flow, h264 as units, opus as packets, rtcp as reports, rtp as packet};
+use suora_protocol::media::sender::{self, Sender};
+use suora_protocol::media::{
+    EncodedFrame, Kind, flow, h264 as units, opus as packets, rtcp as reports, rtp as packet,
+};
 use suora_protocol::time::Now;
 
 /// The payload lies within the packet, and times outlive a trip through NTP's form.
@@ -24,20 +28,68 @@ pub fn rtp(bytes: &[u8]) {
     }
 }
 
-/// Reports tell of no more packets than they may.
+/// Reports tell of no more packets than they may, and a sender whose packets they name takes
+/// whatever they tell, each packet once, and keeps its target within its bounds.
 pub fn rtcp(bytes: &[u8]) {
     let Ok(read) = reports::read(bytes) else {
         return;
     };
     assert!(read.len() * 4 <= bytes.len(), "more packets than bytes");
+    let mut sending = None;
+    let mut told = 0;
     for report in read {
-        if let reports::Report::Arrivals(report) = report {
-            for track in &report.tracks {
-                assert!(track.ages.len() <= REPORT_PACKETS_MAX);
-            }
+        let reports::Report::Arrivals(report) = report else {
+            continue;
+        };
+        for track in &report.tracks {
+            assert!(track.ages.len() <= REPORT_PACKETS_MAX);
         }
+        let ssrc = report.tracks.first().map_or(1, |track| track.ssrc);
+        let (sender, rate, now) = sending.get_or_insert_with(|| spoken(ssrc));
+        let feedback = sender.feedback(&report);
+        told += feedback.packets.len();
+        assert!(told <= SPOKEN, "a packet was told twice");
+        now.mono += REPORT_INTERVAL;
+        now.utc = now.utc + REPORT_INTERVAL;
+        rate.report(*now, &feedback);
+        assert!((50_000..=2_000_000).contains(&rate.target()));
+        rate.beat(*now, Way::default());
     }
 }
+
+/// Packets of sound that a sender sent before it is told of them.
+const SPOKEN: usize = 300;
+
+/// A sender that has sent sound on a track of this source, and its rate control.
+fn spoken(ssrc: u32) -> (Sender, Rate, Now) {
+    let mut sender = Sender::new(0, [ssrc, ssrc ^ 1]);
+    let mut now = base();
+    let mut input = |now, input| {
+        sender
+            .handle_input(now, input)
+            .unwrap_or_else(|fault| panic!("{fault}"));
+    };
+    input(now, sender::Input::Open);
+    for _ in 0..SPOKEN {
+        let frame = EncodedFrame {
+            kind: Kind::Audio,
+            captured: now.utc,
+            data: vec![0x78; 60].into(),
+            keyframe: false,
+            width: 0,
+            height: 0,
+            duration: SOUND,
+        };
+        input(now, sender::Input::Frame(frame));
+        now.mono += SOUND;
+        now.utc = now.utc + SOUND;
+    }
+    while !matches!(sender.poll_output(), sender::Output::Wait(..)) {}
+    (sender, Rate::new((50_000, 2_000_000)), now)
+}
+
+/// A packet of sound lasts so long.
+const SOUND: Duration = Duration::from_millis(20);
 
 fn base() -> Now {
     static BASE: OnceLock<Now> = OnceLock::new();
