@@ -6,10 +6,14 @@
 //!
 //! Chosen from its elders: that a queue of one-way delay over a base decides, and a drop of
 //! the rate comes from what was delivered, is SCReAM's (RFC 8298 and its bis draft) and Google
-//! Congestion Control's (draft-ietf-rmcat-gcc); a calm time that makes probing bolder
-//! stands for GCC's probe clusters, which need padding. Neither of the two says what is lost for
-//! other reasons than rate, so that is an experiment here; and neither holds its own beside
-//! CUBIC in a long queue, so that is a mode of its own, as in Copa (NSDI 2018).
+//! Congestion Control's (draft-ietf-rmcat-gcc), which libwebrtc and so RingRTC run, and str0m
+//! ports. Neither was taken whole. Both need QUIC to tell each packet's fate, which arrival reports
+//! do here for media alone; a calm time that makes probing bolder stands for GCC's probe clusters,
+//! which need padding, and one train before the accept for those of its start. Their drafts take
+//! loss over a bound for their own doing, so whose it is is an experiment here; and neither
+//! holds its own beside CUBIC in a long queue, so that is a mode of its own, as in Copa (NSDI
+//! 2018). What each of these is worth is a row of `cargo bench --bench realtime`, beside QUIC's
+//! CUBIC and a constant window.
 
 mod compete;
 mod delay;
