@@ -105,23 +105,27 @@ fn not_written(path: &Path, error: &io::Error) -> Fault {
     Fault::new(Code::BadFile).with(format!("{} cannot be written: {error}", path.display()))
 }
 
-/// Writes a new private file beside `path`, and waits until the disk has it.
+/// Writes a new private file beside `path`, and waits until the disk has it. Its name is of this
+/// call alone: whoever writes at the same time has a part of its own.
 fn write_part(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let mut name = OsString::from(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    name.push(".part");
-    let part = path.with_file_name(name);
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut part = OsString::from(".");
+    part.push(name);
+    part.push(format!(".{:016x}.part", random));
+    let part = path.with_file_name(part);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(part)
+    match file.write_all(bytes).and_then(|()| file.sync_all()) {
+        Ok(()) => Ok(part),
+        Err(error) => {
+            let _ = fs::remove_file(&part);
+            Err(error)
+        }
+    }
 }
 
 /// Waits until the disk has the folder's new entry.
@@ -168,8 +172,56 @@ mod tests {
     #[test]
     fn what_a_killed_program_left_behind_does_not_hinder() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("key.part"), "half").unwrap();
+        fs::write(dir.path().join(".key.0123456789abcdef.part"), "half").unwrap();
         assert!(create(&dir.path().join("key")).is_ok());
+    }
+
+    // covers: SUORA-SEC-102
+    #[test]
+    fn of_many_who_make_one_key_file_one_does_and_says_which_key() {
+        for _ in 0..30 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("key");
+            let begin = std::sync::Barrier::new(8);
+            let made: Vec<Seed> = std::thread::scope(|scope| {
+                let make = || {
+                    begin.wait();
+                    create(&path)
+                };
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                all.into_iter()
+                    .filter_map(|one| match one.join().unwrap() {
+                        Ok(seed) => Some(seed),
+                        Err(fault) => {
+                            assert!(fault.to_string().contains("never overwritten"), "{fault}");
+                            None
+                        }
+                    })
+                    .collect()
+            });
+            assert_eq!(made.len(), 1);
+            assert_eq!(load(&path).unwrap().as_bytes(), made[0].as_bytes());
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn of_many_who_replace_a_file_the_last_one_stands_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory");
+        std::thread::scope(|scope| {
+            for byte in 0..8u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        write_private(path, &[byte; 30_000]).unwrap();
+                    }
+                });
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 30_000 && bytes.iter().all(|byte| *byte == bytes[0]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     // covers: SUORA-SEC-002

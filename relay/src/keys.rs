@@ -6,6 +6,7 @@
 
 mod sealed;
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -61,26 +62,27 @@ fn not_written(path: &Path, error: &std::io::Error) -> Fault {
     Fault::new(Code::BadFile).with(format!("{} cannot be written: {error}", path.display()))
 }
 
-/// Writes a new file beside `path`, and waits until the disk has it.
+/// Writes a new file beside `path`, and waits until the disk has it. Its name is of this call
+/// alone: whoever writes at the same time has a part of its own.
 fn write_part(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<PathBuf> {
-    let mut name = path
-        .file_name()
-        .ok_or(ErrorKind::InvalidInput)?
-        .to_os_string();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+    let random = getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?;
+    let mut part = OsString::from(".");
+    part.push(name);
+    part.push(format!(".{:016x}.part", random));
+    let part = path.with_file_name(part);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(part)
+    match file.write_all(bytes).and_then(|()| file.sync_all()) {
+        Ok(()) => Ok(part),
+        Err(error) => {
+            let _ = fs::remove_file(&part);
+            Err(error)
+        }
+    }
 }
 
 /// Waits until the disk has the folder's new entry.
@@ -227,6 +229,29 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(load(&path).unwrap_err().code, Code::BadKeyFile);
         assert!(matches!(peek(&path), Some(Found::Key(found)) if found == key.peer_id()));
+    }
+
+    // covers: SUORA-SEC-102
+    #[test]
+    fn of_many_who_make_one_key_file_one_does() {
+        for _ in 0..30 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.key");
+            let begin = std::sync::Barrier::new(8);
+            let made: Vec<PeerId> = std::thread::scope(|scope| {
+                let make = || {
+                    let key = generate().unwrap();
+                    begin.wait();
+                    save(&path, &key).map(|()| key.peer_id())
+                };
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                all.into_iter()
+                    .filter_map(|one| one.join().unwrap().ok())
+                    .collect()
+            });
+            assert_eq!(made, [load(&path).unwrap().peer_id()]);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

@@ -59,5 +59,9 @@ fn own_key() -> Result<Seed, Fault> {
             Fault::new(Code::BadFile).with(format!("{}: {error}", dir.display()))
         })?;
     }
-    keys::create(&path)
+    match keys::create(&path) {
+        // another call made it meanwhile
+        Err(_) if path.exists() => keys::load(&path),
+        made => made,
+    }
 }
