@@ -54,7 +54,8 @@ pub struct Doors {
 type Commit<S> = Pin<Box<dyn Future<Output = (S, Result<(), Fault>)> + Send>>;
 
 /// The store and what it was asked for. While it works on one transaction, everything
-/// that the hub decides gathers for the next (group commit).
+/// that the hub decides gathers for the next (group commit). Now and then it forgets for
+/// good what was deleted.
 struct Writer<S> {
     idle: Option<S>,
     busy: Option<Commit<S>>,
@@ -62,16 +63,21 @@ struct Writer<S> {
     writing: u64,
     gathered: (u64, Vec<Change>),
     under_way: usize,
+    clock: Clock,
+    /// When to forget what was deleted.
+    forget: std::time::Instant,
 }
 
 impl<S: Store + 'static> Writer<S> {
-    const fn new(store: S) -> Self {
+    fn new(store: S, clock: Clock) -> Self {
         Self {
             idle: Some(store),
             busy: None,
             writing: 0,
             gathered: (0, Vec::new()),
             under_way: 0,
+            clock,
+            forget: clock.now().mono + S::FORGET,
         }
     }
 
@@ -82,10 +88,20 @@ impl<S: Store + 'static> Writer<S> {
 
     /// Begins a transaction if there is something to write and the store is idle.
     fn begin(&mut self) {
-        if self.gathered.1.is_empty() {
+        let must_forget = self.forget <= self.clock.now().mono;
+        if self.gathered.1.is_empty() && !must_forget {
             return;
         }
-        if let Some(mut store) = self.idle.take() {
+        let Some(mut store) = self.idle.take() else {
+            return;
+        };
+        if must_forget {
+            self.forget = self.clock.now().mono + S::FORGET;
+            self.busy = Some(Box::pin(async move {
+                let done = store.forget().await;
+                (store, done)
+            }));
+        } else {
             let (last, changes) = std::mem::take(&mut self.gathered);
             self.writing = last;
             self.under_way = changes.len();
@@ -96,7 +112,7 @@ impl<S: Store + 'static> Writer<S> {
         }
     }
 
-    /// The last commit that stands, once the transaction under way ends. For ever when none is.
+    /// The last commit that stands, once what the store does has ended. For ever when it is idle.
     async fn done(&mut self) -> Result<u64, Fault> {
         let Some(busy) = &mut self.busy else {
             return std::future::pending().await;
@@ -106,6 +122,10 @@ impl<S: Store + 'static> Writer<S> {
         self.idle = Some(store);
         self.under_way = 0;
         done.map(|()| self.writing)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.busy.is_none() && self.gathered.1.is_empty()
     }
 
     fn backlog(&self) -> usize {
@@ -214,6 +234,7 @@ impl<S: Store + 'static> Loop<S> {
         loop {
             let deadline = self.deadline();
             let is_open = self.writer.backlog() < BACKLOG;
+            let (forget, is_idle) = (self.writer.forget, self.writer.idle.is_some());
             tokio::select! {
                 biased;
                 // 1. stop
@@ -244,6 +265,8 @@ impl<S: Store + 'static> Loop<S> {
                 }
                 // 7. deadlines, which every input looks at too
                 () = until(deadline) => self.turn(Input::Tick),
+                // 8. forget what was deleted
+                () = sleep_until(Instant::from_std(forget)), if is_idle => self.writer.begin(),
             }
         }
     }
@@ -267,14 +290,14 @@ pub async fn run<S: Store + 'static>(
     let mut turns = Loop {
         hub,
         clock,
-        writer: Writer::new(store),
+        writer: Writer::new(store, clock),
         outboxes: BTreeMap::new(),
         asks: BTreeMap::new(),
         asked: 0,
         metrics,
     };
     turns.run(doors).await?;
-    while turns.writer.backlog() > 0 {
+    while !turns.writer.is_at_rest() {
         turns.writer.begin();
         let last = turns.writer.done().await?;
         turns.turn(Input::Committed(last));

@@ -83,6 +83,18 @@ fn bytes<const N: usize>(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<
         .map_err(|_| senseless(format!("{column} is not {N} bytes long")))
 }
 
+/// How a file is opened. What is deleted is overwritten with zeros.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("secure_delete", "ON")
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
 impl Sqlite {
     /// Opens or creates the file and brings its schema up to date.
     /// A damaged file, or one of a newer version, is [`Code::BadFile`], which says what to do.
@@ -91,13 +103,13 @@ impl Sqlite {
     }
 
     async fn open_with(path: &Path, migrations: Vec<Migration>) -> Result<Self, Fault> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            .disable_statement_logging();
+        Self::open_as(options(path), migrations).await
+    }
+
+    async fn open_as(
+        options: SqliteConnectOptions,
+        migrations: Vec<Migration>,
+    ) -> Result<Self, Fault> {
         let mut connection = SqliteConnection::connect_with(&options)
             .await
             .map_err(failed)?;
@@ -115,9 +127,13 @@ impl Sqlite {
             .await
             .map_err(failed)?;
         match check.as_slice() {
-            [fine] if fine == "ok" => Ok(Self { connection }),
-            wrong => Err(senseless(wrong.join("; "))),
+            [fine] if fine == "ok" => {}
+            wrong => return Err(senseless(wrong.join("; "))),
         }
+        let mut store = Self { connection };
+        // a relay that was killed left its journal
+        store.forget().await?;
+        Ok(store)
     }
 
     /// Looks at a file, which a relay may be using, without a change: whether it is whole and
@@ -251,7 +267,18 @@ impl Store for Sqlite {
         transaction.commit().await.map_err(failed)
     }
 
-    async fn close(self) -> Result<(), Fault> {
+    /// The journal keeps pages as they were before a deletion: it is brought into the file, and
+    /// cut to nothing.
+    async fn forget(&mut self) -> Result<(), Fault> {
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut self.connection)
+            .await
+            .map(|_| ())
+            .map_err(failed)
+    }
+
+    async fn close(mut self) -> Result<(), Fault> {
+        self.forget().await?;
         self.connection.close().await.map_err(failed)
     }
 }
@@ -437,6 +464,84 @@ mod tests {
         let error = Sqlite::open(&path).await.unwrap_err();
         assert_eq!(error.code, Code::BadFile);
         assert!(error.to_string().contains("already exists"), "{error}");
+    }
+
+    /// How many of these people's keys are in the files of a store.
+    fn left(dir: &Path, people: &[PeerId]) -> usize {
+        let files: Vec<Vec<u8>> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+            .collect();
+        let lies = |bytes: &Vec<u8>, key: &[u8]| bytes.windows(32).any(|window| window == key);
+        people
+            .iter()
+            .filter(|peer| files.iter().any(|bytes| lies(bytes, peer.as_bytes())))
+            .count()
+    }
+
+    /// 120 people come and leave, in another order; three who came between them stay. How many
+    /// of the 120 are in the files while the relay runs, once it forgot, and once it closed.
+    async fn come_and_go(secure: &'static str) -> [usize; 3] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir.path().join("relay.db")).pragma("secure_delete", secure);
+        let mut store = Sqlite::open_as(options, migrations()).await.unwrap();
+        let mut draw = suora_protocol::identity::Draw::from_seed([5; 32]);
+        let mut people = Vec::new();
+        let mut tickets = Vec::new();
+        for order in 1..=123 {
+            let guest = PeerId::from_bytes(draw.bytes());
+            let ticket = TicketId::from_bytes(draw.bytes());
+            let row = Row {
+                guest,
+                ticket,
+                ..row(order)
+            };
+            store.commit(&[Change::Put(row)]).await.unwrap();
+            if order % 41 != 0 {
+                people.push(guest);
+                tickets.push(ticket);
+            }
+        }
+        tickets.sort();
+        for ticket in tickets {
+            store.commit(&[Change::Drop(ticket)]).await.unwrap();
+        }
+        assert_eq!(store.load().await.unwrap().rows.len(), 3);
+        let runs = left(dir.path(), &people);
+        store.forget().await.unwrap();
+        let forgot = left(dir.path(), &people);
+        store.close().await.unwrap();
+        [runs, forgot, left(dir.path(), &people)]
+    }
+
+    // covers: SUORA-SEC-004
+    #[tokio::test]
+    async fn who_left_is_in_no_byte_of_the_files() {
+        let [runs, forgot, closed] = come_and_go("ON").await;
+        assert_eq!((runs > 0, forgot, closed), (true, 0, 0), "{runs}");
+        // the control: without the overwriting they lie there for whoever takes the disk
+        let [_, forgot, closed] = come_and_go("OFF").await;
+        assert!(forgot > 0 && closed > 0, "{forgot} {closed}");
+    }
+
+    // covers: SUORA-SEC-004
+    #[tokio::test]
+    async fn what_a_killed_relay_left_in_its_journal_is_forgotten_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("relay.db");
+        let mut store = Sqlite::open(&path).await.unwrap();
+        let row = row(1);
+        store.commit(&[Change::Put(row.clone())]).await.unwrap();
+        store.commit(&[Change::Drop(row.ticket)]).await.unwrap();
+        // a copy of the files, as a kill leaves them
+        let killed = tempfile::tempdir().unwrap();
+        for name in ["relay.db", "relay.db-wal"] {
+            std::fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
+        }
+        assert_eq!(left(killed.path(), &[row.guest]), 1);
+        let store = Sqlite::open(&killed.path().join("relay.db")).await.unwrap();
+        assert_eq!(left(killed.path(), &[row.guest]), 0);
+        drop(store);
     }
 
     #[tokio::test]

@@ -163,6 +163,33 @@ async fn sigterm_ends_everything_in_order_within_a_second() {
     assert_eq!(position, 3);
 }
 
+// covers: SUORA-SEC-004
+#[tokio::test(flavor = "multi_thread")]
+async fn who_left_is_in_no_file_of_a_relay_that_stopped() {
+    let agency = Agency::new();
+    let relay = agency.serve();
+    let (stays, leaves) = (key(65), key(66));
+    let (_node, link, ..) = waits(&agency, &stays, By::Quic).await;
+    let (_other, mut leaving, ticket, _) = waits(&agency, &leaves, By::Tcp).await;
+    leaving.say(&citizen::ToRelay::Leave { ticket }).await;
+    assert!(matches!(
+        leaving.hear().await,
+        Some(FromRelay::Ended { .. })
+    ));
+    drop((link, leaving));
+    relay.terminate();
+    let holds = |key: &Key| {
+        let peer = key.peer_id();
+        let files = crate::commands::walk(&agency.path("relay"));
+        let is_there = |bytes: Vec<u8>| bytes.windows(32).any(|window| window == peer.as_bytes());
+        files
+            .iter()
+            .any(|file| is_there(std::fs::read(file).unwrap()))
+    };
+    assert!(holds(&stays), "who waits is there");
+    assert!(!holds(&leaves));
+}
+
 // covers: SUORA-DSK-002
 #[tokio::test(flavor = "multi_thread")]
 async fn an_officer_is_refused_with_the_reason() {

@@ -1,6 +1,7 @@
 //! The loop around the hub, over a store that takes its time.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use suora_protocol::documents::Challenge;
 use suora_protocol::fault::{Code, Fault};
@@ -28,9 +29,13 @@ struct Slow {
     transactions: Arc<Mutex<Vec<usize>>>,
     fails: bool,
     closed: Arc<Mutex<bool>>,
+    /// After how many transactions it forgot, each time.
+    forgot: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Store for Slow {
+    const FORGET: Duration = Duration::from_millis(50);
+
     async fn load(&mut self) -> Result<Snapshot, Fault> {
         Ok(Snapshot::default())
     }
@@ -41,6 +46,12 @@ impl Store for Slow {
             return Err(Fault::new(Code::BadFile).with("the disk is full"));
         }
         self.transactions.lock().unwrap().push(changes.len());
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<(), Fault> {
+        let stands = self.transactions.lock().unwrap().len();
+        self.forgot.lock().unwrap().push(stands);
         Ok(())
     }
 
@@ -65,6 +76,7 @@ fn start(fails: bool) -> Turns {
         transactions: Arc::default(),
         fails,
         closed: Arc::default(),
+        forgot: Arc::default(),
     };
     // the clock of the tests' credentials is not needed here: nobody attends
     let clock = Clock::start();
@@ -162,6 +174,26 @@ async fn what_is_decided_while_the_store_works_is_one_transaction() {
         assert!(inbox.recv().await.is_some());
     }
     assert_eq!(*turns.store.transactions.lock().unwrap(), [1, 39]);
+}
+
+// covers: SUORA-SEC-004
+#[tokio::test]
+async fn what_was_deleted_is_forgotten_under_load_and_while_nobody_comes() {
+    let turns = start(false);
+    let mut inboxes = vec![turns.join(1).await, turns.join(2).await];
+    turns.decided(2).await;
+    let clock = Clock::start();
+    let due = clock.now().mono + Slow::FORGET;
+    crate::rig::until("it is time", async || clock.now().mono > due).await;
+    turns.store.permits.add_permits(2);
+    for inbox in &mut inboxes {
+        assert!(inbox.recv().await.is_some());
+    }
+    // between two transactions, and not when all are written
+    let forgot = turns.store.forgot.lock().unwrap().clone();
+    assert!(forgot.contains(&1), "{forgot:?}");
+    let last = || turns.store.forgot.lock().unwrap().last().copied();
+    crate::rig::until("forgotten", async || last() == Some(2)).await;
 }
 
 #[tokio::test]
