@@ -13,6 +13,7 @@ pub mod screen;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 use suora_protocol::fault::{Code, Fault};
 
 use crate::Faults;
@@ -45,8 +46,9 @@ enum Command {
     Demo(demo::Demo),
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process. What it writes is its owner's alone.
 pub fn main(faults: Faults) -> ExitCode {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     run(std::env::args_os().collect(), faults)
 }
 

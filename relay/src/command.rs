@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 use suora_protocol::fault::{Code, Fault};
 
 use crate::{Faults, serve};
@@ -67,8 +68,9 @@ enum Command {
     },
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process. What it writes is its owner's alone.
 pub fn main(faults: Faults) -> ExitCode {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     run(std::env::args_os().collect(), faults)
 }
 

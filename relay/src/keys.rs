@@ -74,9 +74,14 @@ fn write_part(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<PathBuf> 
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(mode)
+        .mode(0o600)
         .open(&part)?;
-    match file.write_all(bytes).and_then(|()| file.sync_all()) {
+    let written = file
+        .write_all(bytes)
+        // what is to be given away is open whatever the process keeps to itself
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
+        .and_then(|()| file.sync_all());
+    match written {
         Ok(()) => Ok(part),
         Err(error) => {
             let _ = fs::remove_file(&part);

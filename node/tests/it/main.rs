@@ -5,4 +5,5 @@ mod devices;
 mod endpoint;
 mod fetch;
 mod link;
+mod private;
 mod remote;

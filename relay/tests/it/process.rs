@@ -1,7 +1,10 @@
 //! A real relay and real nodes: the walk of a consultation, ends of all kinds, refusals.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, umask};
 use suora_protocol::documents::{self, Credential, Role, TicketId};
 use suora_protocol::fault::Code;
 use suora_protocol::identity::{AgencyId, Key};
@@ -188,6 +191,34 @@ async fn who_left_is_in_no_file_of_a_relay_that_stopped() {
     };
     assert!(holds(&stays), "who waits is there");
     assert!(!holds(&leaves));
+}
+
+// covers: SUORA-SEC-130
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_writes_is_its_owners_alone_but_what_is_given_away() {
+    // as most systems have it; the relay inherits it
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    let agency = Agency::new();
+    let relay = agency.serve();
+    let (_node, _link, ..) = waits(&agency, &key(67), By::Quic).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (mut private, mut open) = (Vec::new(), Vec::new());
+    for file in crate::commands::walk(&agency.path("relay")) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        match mode(&file) {
+            0o600 => private.push(name),
+            0o644 => open.push(name),
+            other => panic!("{name}: {other:o}"),
+        }
+    }
+    assert_eq!(open, ["descriptor.cose"]);
+    for name in ["relay.db", "relay.db-wal", "relay.db-shm", "relay.key"] {
+        assert!(private.iter().any(|is| is == name), "{name}: {private:?}");
+    }
+    let credential = agency.path("credential");
+    std::fs::write(&credential, agency.issue(&officer_key(1))).unwrap();
+    assert_eq!(mode(&credential), 0o644);
+    relay.kill();
 }
 
 // covers: SUORA-DSK-002
