@@ -58,6 +58,27 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
         .map_err(|error| not_written(path, &error))
 }
 
+/// Refuses, as [`Code::BadFile`], a place for a signed document where a key or settings are:
+/// somebody named the wrong file.
+pub fn refuse_over(path: &Path) -> Result<(), Fault> {
+    let what = match peek(path) {
+        Some(_) => "a key",
+        None if path.extension().is_some_and(|end| end == "toml") => "settings",
+        None => return Ok(()),
+    };
+    Err(Fault::new(Code::BadFile).with(format!(
+        "{} holds {what} and is not overwritten: name another file with --out",
+        path.display()
+    )))
+}
+
+/// Writes a signed document, for everybody to read, over an older one. Where it must not be
+/// ([`refuse_over`]) is asked before anything is signed, and here again.
+pub fn publish(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    refuse_over(path)?;
+    replace(path, bytes, 0o644)
+}
+
 fn not_written(path: &Path, error: &std::io::Error) -> Fault {
     Fault::new(Code::BadFile).with(format!("{} cannot be written: {error}", path.display()))
 }

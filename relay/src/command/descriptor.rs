@@ -274,6 +274,7 @@ impl Draft {
     /// Signs it under the next sequence. The page is written before the signed descriptor:
     /// no sequence is used twice.
     pub(super) fn sign(mut self, root: &Key, out: &Path, now: Timestamp) -> Result<Page, Fault> {
+        keys::refuse_over(out)?;
         let next = i64::try_from(self.page()?.sequence.saturating_add(1))
             .map_err(|_| bad("the sequence is too large".into()))?;
         if let Some(Item::Value(sequence)) = self.text.get_mut("sequence") {
@@ -284,7 +285,7 @@ impl Draft {
         let page = self.page()?;
         let signed = sign(&page, root, now)?;
         keys::replace(&self.path, self.text.to_string().as_bytes(), 0o600)?;
-        keys::replace(out, signed.bytes(), 0o644)?;
+        keys::publish(out, signed.bytes())?;
         println!("Signed sequence {} into {}.", page.sequence, out.display());
         println!("A running relay takes it from its data directory on SIGHUP.");
         Ok(page)

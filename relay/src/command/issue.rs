@@ -213,6 +213,7 @@ impl Issue {
         if self.name.is_empty() || self.name.len() > TEXT_MAX {
             return Err(bad(format!("--name: 1 to {TEXT_MAX} bytes")));
         }
+        keys::refuse_over(&self.out)?;
         let issuing = self.signer.open(phrases)?;
         let desks = self
             .desks
@@ -231,7 +232,7 @@ impl Issue {
         let mut register = Register::read(&self.signer.issuing)?;
         register.put(person.clone());
         register.write(&self.signer.issuing)?;
-        keys::replace(&self.out, signed.bytes(), 0o644)?;
+        keys::publish(&self.out, signed.bytes())?;
         println!(
             "{} may act as {} at {} until {}.",
             person.name,
@@ -267,7 +268,7 @@ impl Renew {
             };
             match issuing.sign(person) {
                 Ok(signed) => {
-                    keys::replace(&self.out.join(name), signed.bytes(), 0o644)?;
+                    keys::publish(&self.out.join(name), signed.bytes())?;
                     renewed += 1;
                     println!("{}: until {}.", person.name, person.until);
                 }

@@ -1,6 +1,7 @@
 //! The command line, as a newcomer meets it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,64 @@ fn descriptor_shows_and_signs_the_next_one() {
         failure(["descriptor".as_ref(), "show".as_ref(), file.as_os_str()])
             .contains("bad-signature")
     );
+}
+
+// covers: SUORA-SEC-131
+#[test]
+fn nothing_that_is_signed_is_written_over_a_key_or_settings() {
+    let agency = Agency::new();
+    let phrase = agency.path("phrase");
+    suora_relay::keys::replace(&phrase, b"correct horse battery\n", 0o600).unwrap();
+    let sign = |out: &str| {
+        let mut arguments: Vec<OsString> =
+            ["descriptor", "sign", "--root"].map(Into::into).to_vec();
+        arguments.extend([agency.path("root").into(), "--out".into()]);
+        arguments.push(agency.path(out).into());
+        arguments.extend(["--passphrase-file".into(), phrase.clone().into()]);
+        arguments
+    };
+    let issue = |out: &str| {
+        let mut arguments: Vec<OsString> =
+            ["issue", "officer", "--issuing"].map(Into::into).to_vec();
+        arguments.extend([agency.path("issuing").into(), "--descriptor".into()]);
+        arguments.push(agency.path("relay/descriptor.cose").into());
+        let peer = officer_key(1).peer_id().to_text();
+        for text in [
+            "--peer", &peer, "--desk", "tax", "--name", "Officer", "--out",
+        ] {
+            arguments.push(text.into());
+        }
+        arguments.push(agency.path(out).into());
+        arguments
+    };
+    // one under a passphrase is a key too
+    success([
+        "key".as_ref(),
+        "protect".as_ref(),
+        agency.path("root/root.key").as_os_str(),
+        "--passphrase-file".as_ref(),
+        phrase.as_os_str(),
+    ]);
+    success(issue("first"));
+    for (file, what) in [
+        ("root/root.key", "a key"),
+        ("issuing/issuing.key", "a key"),
+        ("relay/relay.key", "a key"),
+        ("root/descriptor.toml", "settings"),
+        ("issuing/register.toml", "settings"),
+    ] {
+        let before = fs::read(agency.path(file)).unwrap();
+        for arguments in [sign(file), issue(file)] {
+            let said = failure(arguments);
+            assert!(said.contains(&format!("holds {what}")), "{file}: {said}");
+            assert_eq!(fs::read(agency.path(file)).unwrap(), before, "{file}");
+        }
+    }
+    assert_eq!(agency.descriptor().sequence, 1);
+    // the controls: over an older document, over nothing
+    success(sign("relay/descriptor.cose"));
+    success(issue("first"));
+    success(sign("second"));
 }
 
 fn serve(agency: &Agency) -> String {
