@@ -5,7 +5,7 @@ use std::path::Path;
 
 use suora_protocol::documents::{Descriptor, KeyUse, Signed, Verified, chain};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::identity::{AgencyId, Key, PeerId};
 use suora_protocol::time::Timestamp;
 
 use crate::config::Config;
@@ -13,6 +13,9 @@ use crate::keys::{self, Found};
 
 /// Below this a descriptor's end is near.
 const RENEW: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
+/// How deep a data directory is searched for keys.
+const DEEPEST: usize = 4;
 
 /// A data directory that may be served.
 #[derive(Debug)]
@@ -109,14 +112,18 @@ pub(crate) fn lists(descriptor: &Verified<Descriptor>, key: &Key) -> bool {
 }
 
 /// A relay that could make officers could answer every citizen itself, so no key that
-/// can may lie in its data directory, whatever the file is called.
+/// can may lie in its data directory, whatever the file is called. What cannot be searched
+/// is refused too: folders deep within folders, and ways to folders elsewhere.
 pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), Fault> {
     let powers = |peer: &PeerId| {
         let issuing = |key: &&suora_protocol::documents::UseKey| {
             key.use_ == KeyUse::Issuing && key.key == *peer
         };
+        let next = descriptor.next_root.as_ref().map(|next| next.as_bytes());
         if descriptor.root == *peer {
             Some("the root key")
+        } else if next == Some(AgencyId::of_root(peer).as_bytes()) {
+            Some("the next root key")
         } else {
             descriptor
                 .keys
@@ -131,10 +138,15 @@ pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), F
             fs::read_dir(&folder).map_err(|error| bad(format!("{}: {error}", folder.display())))?;
         for entry in entries.flatten() {
             let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth < 4 {
-                    folders.push((path, depth + 1));
+            // through a link: what it leads to
+            if path.is_dir() {
+                if depth == DEEPEST || entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    return Err(bad(format!(
+                        "{} cannot be searched for keys that make officers: a data directory holds no links to folders, and no folders more than {DEEPEST} deep",
+                        path.display()
+                    )));
                 }
+                folders.push((path, depth + 1));
                 continue;
             }
             let name = entry.file_name();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use suora_protocol::documents::{self, Credential, Role, Signed, chain};
@@ -256,6 +256,34 @@ fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
             fs::remove_file(agency.path(name)).unwrap();
         }
     }
+    // the key that the descriptor names as the next root makes officers tomorrow
+    success([
+        "root".as_ref(),
+        "next".as_ref(),
+        "--root".as_ref(),
+        agency.path("root").as_os_str(),
+        "--next".as_ref(),
+        agency.path("next").as_os_str(),
+        "--out".as_ref(),
+        agency.path("relay/descriptor.cose").as_os_str(),
+    ]);
+    fs::copy(agency.path("next/root.key"), agency.path("relay/notes.txt")).unwrap();
+    assert!(serve(&agency).contains("notes.txt holds the next root key"));
+    fs::remove_file(agency.path("relay/notes.txt")).unwrap();
+    // neither a link nor depth hides one
+    symlink(agency.path("issuing"), agency.path("relay/backup/old")).unwrap();
+    assert!(serve(&agency).contains("backup/old cannot be searched"));
+    fs::remove_file(agency.path("relay/backup/old")).unwrap();
+    symlink(
+        agency.path("issuing/issuing.key"),
+        agency.path("relay/backup/old"),
+    )
+    .unwrap();
+    assert!(serve(&agency).contains("an issuing key"));
+    fs::remove_file(agency.path("relay/backup/old")).unwrap();
+    fs::create_dir_all(agency.path("relay/backup/a/b/c/d")).unwrap();
+    assert!(serve(&agency).contains("a/b/c/d cannot be searched"));
+    fs::remove_dir(agency.path("relay/backup/a/b/c/d")).unwrap();
     fs::write(agency.path("relay/issuing.key"), "encrypted").unwrap();
     assert!(serve(&agency).contains("issuing.key"));
     fs::remove_file(agency.path("relay/issuing.key")).unwrap();
