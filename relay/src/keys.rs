@@ -58,6 +58,17 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
         .map_err(|error| not_written(path, &error))
 }
 
+/// Makes one who works with what a folder holds of all who would, until dropped: it waits for
+/// whoever is at it.
+pub fn hold(folder: &Path) -> Result<fs::File, Fault> {
+    let failed = |error: std::io::Error| {
+        Fault::new(Code::BadFile).with(format!("{}: {error}", folder.display()))
+    };
+    let held = fs::File::open(folder).map_err(failed)?;
+    held.lock().map_err(failed)?;
+    Ok(held)
+}
+
 /// Refuses, as [`Code::BadFile`], a place for a signed document where a key or settings are:
 /// somebody named the wrong file.
 pub fn refuse_over(path: &Path) -> Result<(), Fault> {

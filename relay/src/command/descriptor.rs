@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 use suora_protocol::documents::{
-    self, AddressPolicy, Descriptor, Desk, DeskId, KeyUse, Names, Signed, UseKey, chain,
+    self, AddressPolicy, Descriptor, Desk, DeskId, KeyUse, Names, Signed, UseKey, Verified, chain,
 };
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{AgencyId, Hash, Key, PeerId};
@@ -271,11 +271,26 @@ impl Draft {
             .map_err(|error| bad(format!("{}: {error}", self.path.display())))
     }
 
-    /// Signs it under the next sequence. The page is written before the signed descriptor:
-    /// no sequence is used twice.
+    /// Signs it under the next sequence, above that of the descriptor in whose place it comes:
+    /// the page may be an older copy, and what was revoked since then stays so. The page is
+    /// written before the signed descriptor, and its folder is held: no sequence is used twice.
     pub(super) fn sign(mut self, root: &Key, out: &Path, now: Timestamp) -> Result<Page, Fault> {
         keys::refuse_over(out)?;
-        let next = i64::try_from(self.page()?.sequence.saturating_add(1))
+        let mut newest = self.page()?.sequence;
+        if let Some(there) = published(out, root, now).filter(|there| there.sequence > newest) {
+            println!(
+                "{} is newer ({}) than {} ({newest}), which is an older copy: signing above it, with all that it revokes.",
+                out.display(),
+                there.sequence,
+                self.path.display()
+            );
+            println!("Compare both for what else was changed: suora-relay descriptor show.");
+            newest = there.sequence;
+            for peer in &there.revoked {
+                self.revoke(peer)?;
+            }
+        }
+        let next = i64::try_from(newest.saturating_add(1))
             .map_err(|_| bad("the sequence is too large".into()))?;
         if let Some(Item::Value(sequence)) = self.text.get_mut("sequence") {
             let decor = sequence.decor().clone();
@@ -325,6 +340,21 @@ impl Draft {
             .push(text);
         Ok(true)
     }
+}
+
+/// The descriptor that a file holds, if it is this root's or names this root as the next one. It
+/// may have ended.
+fn published(file: &Path, root: &Key, now: Timestamp) -> Option<Verified<Descriptor>> {
+    let signed = Signed::from_bytes(std::fs::read(file).ok()?).ok()?;
+    let id = AgencyId::of_root(&root.peer_id());
+    let is_next = |there: &Verified<Descriptor>| {
+        let next = there.next_root.as_ref();
+        next.is_some_and(|next| next.as_bytes() == id.as_bytes())
+    };
+    chain::descriptor_remembered(&signed, &id).ok().or_else(|| {
+        let former = chain::descriptor_as_given(&signed, now).ok();
+        former.filter(is_next)
+    })
 }
 
 fn bad(what: String) -> Fault {
@@ -405,10 +435,12 @@ impl What {
                 println!("The signature is good.");
             }
             Self::Sign { root, out } => {
+                let _held = keys::hold(&root)?;
                 let key = phrases.open(&root.join("root.key"))?;
                 Draft::read(&root)?.sign(&key, &out, now)?;
             }
             Self::Revoke { root, out, peer } => {
+                let _held = keys::hold(&root)?;
                 let mut draft = Draft::read(&root)?;
                 if !draft.revoke(&PeerId::parse(&peer)?)? {
                     return Err(bad(format!("{peer} is revoked already")));

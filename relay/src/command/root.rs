@@ -59,6 +59,7 @@ impl What {
                 folders: Folders { root, next, out },
                 passphrase,
             } => {
+                let _held = keys::hold(&root)?;
                 let mut draft = Draft::read(&root)?;
                 if draft.next_root()?.is_some() {
                     return Err(bad(
@@ -90,6 +91,7 @@ impl What {
             Self::Change {
                 folders: Folders { root, next, out },
             } => {
+                let _held = keys::hold(&root)?;
                 let draft = Draft::read(&root)?;
                 let key = phrases.open(&next.join("root.key"))?;
                 let id = AgencyId::of_root(&key.peer_id());

@@ -176,6 +176,71 @@ fn revoking_is_a_line_of_the_page_and_a_new_signature() {
     assert!(said.contains("revoked, not renewed"), "{said}");
 }
 
+fn sign(agency: &Agency, out: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = ["descriptor", "sign", "--root"].map(Into::into).to_vec();
+    arguments.extend([agency.path("root").into(), "--out".into()]);
+    arguments.push(agency.path(out).into());
+    arguments
+}
+
+// covers: SUORA-SEC-132
+#[test]
+fn an_older_copy_of_the_root_folder_signs_above_what_was_published() {
+    let agency = Agency::new();
+    let page = agency.path("root/descriptor.toml");
+    let copy = fs::read(&page).unwrap();
+    let officer = officer_key(1);
+    let credential = agency.path("credential");
+    fs::write(&credential, agency.issue(&officer)).unwrap();
+    success(revoke(&agency, &officer.peer_id().to_text()));
+    success(sign(&agency, "relay/descriptor.cose"));
+    let published = agency.descriptor();
+    assert_eq!(published.sequence, 3);
+
+    fs::write(&page, &copy).unwrap();
+    let said = success(sign(&agency, "relay/descriptor.cose"));
+    assert!(said.contains("is newer (3)") && said.contains("Signed sequence 4"));
+    let next = agency.descriptor();
+    assert_eq!((next.sequence, &next.revoked), (4, &published.revoked));
+    let refused = verify(&agency, &credential).unwrap_err();
+    assert_eq!(refused.code, Code::Revoked);
+    // the page has learnt it: in another place, too, the next one is the next
+    assert!(success(sign(&agency, "elsewhere")).contains("Signed sequence 5"));
+
+    // somebody else's descriptor counts for nothing, and neither does what is none
+    let stranger = Agency::new();
+    for _ in 0..8 {
+        success(sign(&stranger, "relay/descriptor.cose"));
+    }
+    let theirs = stranger.path("relay/descriptor.cose");
+    fs::copy(theirs, agency.path("elsewhere")).unwrap();
+    assert!(success(sign(&agency, "elsewhere")).contains("Signed sequence 6"));
+    fs::write(agency.path("elsewhere"), "half").unwrap();
+    assert!(success(sign(&agency, "elsewhere")).contains("Signed sequence 7"));
+}
+
+// covers: SUORA-SEC-132
+#[test]
+fn many_who_sign_at_once_use_no_sequence_twice() {
+    let agency = Agency::new();
+    let files: Vec<String> = (0..6).map(|number| format!("page-{number}")).collect();
+    std::thread::scope(|scope| {
+        for file in &files {
+            scope.spawn(|| success(sign(&agency, file)));
+        }
+    });
+    let mut sequences: Vec<u64> = files
+        .iter()
+        .map(|file| {
+            let signed = Signed::from_bytes(fs::read(agency.path(file)).unwrap()).unwrap();
+            let page = chain::descriptor_as_given(&signed, rig::now()).unwrap();
+            page.sequence
+        })
+        .collect();
+    sequences.sort_unstable();
+    assert_eq!(sequences, [2, 3, 4, 5, 6, 7]);
+}
+
 fn add(agency: &Agency, files: &[&Path]) -> Vec<OsString> {
     let relay = agency.path("relay");
     let mut arguments: Vec<OsString> = ["credential", "add", "--relay"].map(Into::into).to_vec();

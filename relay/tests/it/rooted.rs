@@ -153,6 +153,24 @@ fn a_root_names_the_next_one_and_then_gives_way_to_it() {
     assert!(failure(root(&agency, "change")).contains("made already"));
 }
 
+// covers: SUORA-SEC-132
+#[test]
+fn an_older_copy_of_the_old_root_changes_above_what_was_published() {
+    let agency = Agency::new();
+    success(root(&agency, "next"));
+    let copy = fs::read(agency.path("root/descriptor.toml")).unwrap();
+    let mut sign: Vec<OsString> = ["descriptor", "sign", "--root"].map(Into::into).to_vec();
+    sign.push(agency.path("root").into());
+    sign.extend(["--out".into(), agency.path("relay/descriptor.cose").into()]);
+    success(&sign);
+    let naming = agency.descriptor();
+    assert_eq!(naming.sequence, 3);
+    fs::write(agency.path("root/descriptor.toml"), copy).unwrap();
+    success(root(&agency, "change"));
+    let changed = chain::descriptor_after(&page(&agency), &naming, rig::now()).unwrap();
+    assert_eq!(changed.sequence, 4);
+}
+
 // covers: SUORA-DOC-100
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_relay_takes_the_next_roots_page_and_no_strangers() {
