@@ -1,5 +1,6 @@
 //! The register beside an issuing key: whom it has signed a credential for, so that all can
-//! be renewed in one go. It names people, so it is private like the key.
+//! be renewed in one go. It names people, so it is private like the key. Whoever changes it holds
+//! its folder meanwhile ([`keys::hold`]).
 
 use std::path::{Path, PathBuf};
 

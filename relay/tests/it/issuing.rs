@@ -102,6 +102,20 @@ fn all_who_have_a_credential_are_renewed_in_one_go() {
     assert!(failure(renew(&agency, &[])).contains("--all"));
 }
 
+// covers: SUORA-SEC-100
+#[test]
+fn of_many_who_are_issued_at_once_the_register_has_all() {
+    let agency = Agency::new();
+    std::thread::scope(|scope| {
+        for number in 1..=8 {
+            let agency = &agency;
+            scope.spawn(move || agency.issue(&officer_key(number)));
+        }
+    });
+    let said = success(renew(&agency, &["--all"]));
+    assert_eq!(said.matches("until").count(), 8, "{said}");
+}
+
 #[test]
 fn who_is_forgotten_is_renewed_no_more() {
     let agency = Agency::new();
