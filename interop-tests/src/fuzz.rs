@@ -153,7 +153,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "config",
-        reads: "relay.toml, key files, made-up devices, intents of a control socket",
+        reads: "settings, key files, registers, pages, memories, made-up devices, intents",
         body: files::config,
         longest: 1_024,
         chapters: &[],

@@ -87,13 +87,7 @@ impl Memory {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(bad(&error)),
         };
-        let file: File = documents::decode(&bytes).map_err(|fault| bad(&fault))?;
-        let fetched = i64::try_from(file.fetched).map_err(|error| bad(&error))?;
-        Ok(Some(Recalled {
-            root: file.root,
-            bytes: file.descriptor.into(),
-            fetched: Timestamp::from_secs(fetched),
-        }))
+        parse(&bytes).map(Some).map_err(|fault| bad(&fault))
     }
 
     /// Remembers for the next run.
@@ -118,6 +112,18 @@ impl Memory {
         write(&folder.join("other.cose"), &proof.other)?;
         Ok(folder)
     }
+}
+
+/// What the file of a memory says.
+pub fn parse(bytes: &[u8]) -> Result<Recalled, Fault> {
+    let file: File = documents::decode(bytes)?;
+    let fetched = i64::try_from(file.fetched)
+        .map_err(|error| Fault::new(Code::Malformed).with(error.to_string()))?;
+    Ok(Recalled {
+        root: file.root,
+        bytes: file.descriptor.into(),
+        fetched: Timestamp::from_secs(fetched),
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Fault> {

@@ -10,13 +10,18 @@ use suora_node::Faults;
 use suora_node::capture::{Picture, file, pattern};
 use suora_node::devices::fake::list::Written;
 use suora_node::encode::{Control, h264, opus};
+use suora_node::engine::ports::Recalled;
 use suora_node::fit::Frame;
 use suora_node::intent::Intent;
+use suora_node::memory::Memory;
 use suora_node::play::{Sink, SoundKind};
 use suora_protocol::documents::{Challenge, DeskId, TicketId};
-use suora_protocol::identity::PeerId;
+use suora_protocol::identity::{AgencyId, PeerId};
 use suora_protocol::time::Timestamp;
+use suora_relay::command::descriptor::Page;
+use suora_relay::command::register::Register;
 use suora_relay::hub::change::{Change, Row};
+use suora_relay::keys::Passphrase;
 use suora_relay::store::Store;
 use suora_relay::store::sqlite::Sqlite;
 
@@ -96,7 +101,41 @@ pub fn y4m(bytes: &[u8]) {
     open(&headed(b"YUV4MPEG2 ", bytes));
 }
 
-/// What people and programs write: settings, key files, made-up devices, intents.
+/// A key under a passphrase, which is its own first line, by little work:
+/// `openssl pkcs8 -topk8 -scrypt -scrypt_N 16 -scrypt_r 1 -scrypt_p 1 -v2 aes-256-cbc`.
+const SEALED: &str = "\
+-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGSME4GCSqGSIb3DQEFDTBBMCAGCSsGAQQB2kcECzATBAgGe+FceO5/+gIBEAIB
+AQIBATAdBglghkgBZQMEASoEEFw0iPD25Cq89E179KD7v7AEQPJ2kLPdY4kgojqr
+m34Z/0uVMPxaMX89nVZMhU2Ooq0Bb31VwPfkcGEQoNqwv2E6Z4UA6gOGPDw1sBxK
+Li9FzQs=
+-----END ENCRYPTED PRIVATE KEY-----
+";
+
+const REGISTER: &str = r#"
+[[person]]
+peer = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+role = "officer"
+name = "A"
+desks = ["tax"]
+days = 7
+until = "soon"
+"#;
+
+const PAGE: &str = r#"
+domain = "a.example"
+sequence = 1
+relays = []
+keys = [{ id = "a", use = "issuing", public = "b" }]
+desks = [{ id = "tax", address_policy = "open", names = { en = "T", fi = "", sv = "" } }]
+[names]
+en = "A"
+fi = ""
+sv = ""
+"#;
+
+/// What people and programs write: settings, key files, registers, pages to be signed, what a
+/// node remembers, made-up devices, intents.
 pub fn config(bytes: &[u8]) {
     with_file(bytes, |path| {
         // both kinds of key file: one that is taken is written in one way
@@ -105,13 +144,20 @@ pub fn config(bytes: &[u8]) {
         if node.is_ok() {
             assert!(relay.is_ok(), "two readers of one form differ");
         }
+        // under a passphrase too: the file is read as what opens it
+        let opened = suora_relay::keys::open(path, || Passphrase::read(path));
+        if let (Ok(relay), Ok(opened)) = (relay, opened) {
+            assert_eq!(relay.peer_id(), opened.peer_id());
+        }
     });
+    let _ = suora_node::memory::parse(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     if let Ok(config) = suora_relay::config::Config::parse(text) {
         assert!(config.control.port() != 0 && config.connections > 0);
     }
+    let _ = (Register::parse(text), Page::parse(text));
     let _ = serde_json::from_str::<Written>(text);
     if let Ok(intent) = serde_json::from_str::<Intent>(text) {
         let again = serde_json::to_string(&intent).expect("an intent that was read");
@@ -148,6 +194,22 @@ pub fn store(bytes: &[u8]) {
     });
 }
 
+/// What a node remembers of an agency.
+fn memory() -> Result<Vec<u8>, String> {
+    let dir = tempfile::tempdir().map_err(text)?;
+    let agency = "https://a.example".parse().map_err(text)?;
+    let memory = Memory::of(&agency, dir.path().into());
+    let recalled = Recalled {
+        root: AgencyId::from_bytes([1; 32]),
+        bytes: vec![0; 8].into(),
+        fetched: at(0),
+    };
+    memory.keep(&recalled).map_err(text)?;
+    let folder = std::fs::read_dir(dir.path().join("agencies")).map_err(text)?;
+    let file = folder.flatten().next().ok_or("nothing is remembered")?;
+    std::fs::read(file.path()).map_err(text)
+}
+
 /// Small whole examples of a target's files.
 pub fn examples(target: &str) -> Result<Vec<Vec<u8>>, String> {
     Ok(match target {
@@ -163,13 +225,18 @@ pub fn examples(target: &str) -> Result<Vec<Vec<u8>>, String> {
         "config" => [
             suora_relay::config::Config::template([127, 0, 0, 1].into(), 1, Some(2), 0, 3),
             format!("{}\n", "0f".repeat(32)),
+            SEALED.into(),
+            REGISTER.into(),
+            PAGE.into(),
             r#"{"cameras": [{"name": "A", "source": "pattern", "answer": "busy"}]}"#.into(),
             r#"{"microphones": [{"name": "B", "source": "a.wav", "rate": 44100}]}"#.into(),
             r#"{"intent": "chat", "text": "hello"}"#.into(),
             r#"{"intent": "status", "status": "wrap-up"}"#.into(),
         ]
         .map(String::into_bytes)
-        .into(),
+        .into_iter()
+        .chain([memory()?])
+        .collect(),
         "names" => [
             "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
             "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
@@ -301,4 +368,20 @@ fn tickets(rows: &[Row]) -> Result<Vec<u8>, String> {
         store.close().await.map_err(text)
     })?;
     std::fs::read(path).map_err(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: SUORA-SEC-140
+    #[test]
+    fn the_examples_of_files_are_taken_whole() {
+        with_file(SEALED.as_bytes(), |path| {
+            suora_relay::keys::open(path, || Passphrase::read(path)).unwrap();
+        });
+        Register::parse(REGISTER).unwrap();
+        Page::parse(PAGE).unwrap();
+        suora_node::memory::parse(&memory().unwrap()).unwrap();
+    }
 }

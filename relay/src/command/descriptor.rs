@@ -140,6 +140,11 @@ fn desk(text: &str) -> Result<PageDesk, Fault> {
 }
 
 impl Page {
+    /// Reads its text, or says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
     /// The first page of a new agency.
     #[expect(clippy::too_many_arguments, reason = "all that `init` was given")]
     pub(super) fn first(
@@ -267,7 +272,7 @@ impl Draft {
     }
 
     fn page(&self) -> Result<Page, Fault> {
-        toml::from_str(&self.text.to_string())
+        Page::parse(&self.text.to_string())
             .map_err(|error| bad(format!("{}: {error}", self.path.display())))
     }
 

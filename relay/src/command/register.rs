@@ -48,10 +48,15 @@ impl Register {
         let bad =
             |what: String| Fault::new(Code::BadFile).with(format!("{}: {what}", path.display()));
         match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|error| bad(error.to_string())),
+            Ok(text) => Self::parse(&text).map_err(bad),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(bad(error.to_string())),
         }
+    }
+
+    /// Reads its text, or says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
     }
 
     /// Writes it back, whole or not at all.

@@ -6,6 +6,8 @@ use std::path::Path;
 use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::der::pem::PemLabel;
 use pkcs8::der::{Decode, SecretDocument};
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::{
     AlgorithmIdentifierRef, EncryptedPrivateKeyInfoRef, LineEnding, ObjectIdentifier,
     PrivateKeyInfoRef,
@@ -18,6 +20,13 @@ use zeroize::Zeroizing;
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// What stands before the 32 bytes of a private key of RFC 8410: an octet string of 32.
 const CURVE_PRIVATE_KEY: [u8; 2] = [0x04, 0x20];
+
+/// scrypt's N and p, and the bytes that it takes: 128 × N × r.
+const SCRYPT_N_MAX: u64 = 1 << 17;
+const SCRYPT_P_MAX: u16 = 4;
+const SCRYPT_BYTES_MAX: u64 = 128 << 20;
+/// Rounds of PBKDF2, which other tools may use.
+const ROUNDS_MAX: u32 = 10_000_000;
 
 /// What opens a key.
 pub struct Passphrase(Zeroizing<String>);
@@ -118,6 +127,27 @@ pub(super) fn write(key: &Key, passphrase: &Passphrase) -> Result<Zeroizing<Stri
         .map_err(|error| internal(&error))
 }
 
+/// Whether a file asks for no more time and memory than a key is worth. It says itself how much
+/// work its passphrase is, so a file that somebody slipped in could ask for terabytes.
+fn is_bearable(scheme: &EncryptionScheme) -> bool {
+    let EncryptionScheme::Pbes2(parameters) = scheme else {
+        return false;
+    };
+    match &parameters.kdf {
+        Kdf::Scrypt(scrypt) => {
+            let bytes = scrypt
+                .cost_parameter
+                .saturating_mul(u64::from(scrypt.block_size))
+                .saturating_mul(128);
+            scrypt.cost_parameter <= SCRYPT_N_MAX
+                && scrypt.parallelization <= SCRYPT_P_MAX
+                && bytes <= SCRYPT_BYTES_MAX
+        }
+        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count <= ROUNDS_MAX,
+        _ => false,
+    }
+}
+
 /// The key in such a text. Another passphrase than its own is [`Code::WrongPassphrase`], what is no
 /// such key [`Code::BadKeyFile`].
 pub(super) fn read(text: &[u8], passphrase: &Passphrase) -> Result<Key, Fault> {
@@ -128,6 +158,11 @@ pub(super) fn read(text: &[u8], passphrase: &Passphrase) -> Result<Key, Fault> {
     }
     let sealed: EncryptedPrivateKeyInfoRef<'_> =
         EncryptedPrivateKeyInfoRef::from_der(document.as_bytes()).map_err(|_| damaged())?;
+    if !is_bearable(&sealed.encryption_algorithm) {
+        return Err(Fault::new(Code::BadKeyFile).with(
+            "opening it takes more time or memory than any key is worth: it is damaged, or a trap",
+        ));
+    }
     let opened = sealed
         .decrypt(passphrase.0.as_bytes())
         .map_err(|_| Fault::new(Code::WrongPassphrase))?;
@@ -153,6 +188,8 @@ fn key(document: &SecretDocument) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
+    use pkcs8::pkcs5::pbes2::{Pbkdf2Params, ScryptParams};
+
     use super::*;
 
     fn phrase(text: &str) -> Passphrase {
@@ -213,6 +250,57 @@ AQgCAQEwHQYJYIZIAWUDBAEqBBAoFj/Xv/R2PZCEpgOe3jP6BEDf6JpNHhiGcnS6
 BWA6pBVh
 -----END ENCRYPTED PRIVATE KEY-----
 ";
+
+    /// A key under this derivation, as another tool might write it.
+    fn sealed_by(kdf: impl Into<Kdf>) -> String {
+        let scheme = EncryptionScheme::from(pkcs8::pkcs5::pbes2::Parameters {
+            kdf: kdf.into(),
+            encryption: pkcs8::pkcs5::pbes2::EncryptionScheme::Aes256Cbc { iv: [1; 16] },
+        });
+        let sealed = pkcs8::EncryptedPrivateKeyInfo {
+            encryption_algorithm: scheme,
+            encrypted_data: OctetStringRef::new(&[0; 64]).unwrap(),
+        };
+        let document = SecretDocument::try_from(&sealed).unwrap();
+        let pem = document.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF);
+        pem.unwrap().to_string()
+    }
+
+    fn scrypt(n: u64, r: u16, p: u16) -> Kdf {
+        Kdf::Scrypt(ScryptParams {
+            salt: (&[7; 16][..]).try_into().unwrap(),
+            cost_parameter: n,
+            block_size: r,
+            parallelization: p,
+            key_length: None,
+        })
+    }
+
+    // covers: SUORA-SEC-102, SUORA-SEC-140
+    #[test]
+    fn a_key_that_asks_for_too_much_work_is_refused_before_it() {
+        let said = |kdf: Kdf| {
+            let fault = read(sealed_by(kdf).as_bytes(), &phrase("correct horse battery"));
+            let fault = fault.unwrap_err();
+            (fault.code, fault.to_string().contains("a trap"))
+        };
+        let rounds = |rounds| Kdf::from(Pbkdf2Params::hmac_sha256(rounds, &[7; 16]).unwrap());
+        for kdf in [
+            scrypt(1 << 40, 8, 1),
+            scrypt(1 << 18, 1, 1),
+            scrypt(1 << 17, 16, 1),
+            scrypt(1 << 14, 60_000, 1),
+            scrypt(1 << 10, 8, 60_000),
+            scrypt(u64::MAX, u16::MAX, u16::MAX),
+            rounds(100_000_000),
+        ] {
+            assert_eq!(said(kdf), (Code::BadKeyFile, true));
+        }
+        // the control: what is no more than others use is tried, and this passphrase is wrong
+        for kdf in [scrypt(1 << 14, 8, 1), scrypt(1 << 10, 1, 4), rounds(2_048)] {
+            assert_eq!(said(kdf), (Code::WrongPassphrase, false));
+        }
+    }
 
     #[test]
     fn keys_of_another_tool_are_read() {
