@@ -1,4 +1,4 @@
-//! A store that is killed: one process writes tickets and says what stands, another kills it at
+//! A store that is killed: one process writes tickets and credentials and says what stands, another kills it at
 //! any moment and looks what the file has. Nothing that was said to stand may be missing, and
 //! what is there beyond is a whole commit that was under way.
 
@@ -9,12 +9,14 @@ use suora_protocol::documents::{Challenge, DeskId, TicketId};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Draw, Hash, PeerId};
 use suora_protocol::time::Timestamp;
-use suora_relay::hub::change::{Change, Row, Snapshot};
+use suora_relay::hub::change::{Change, Enrolled, Row, Snapshot};
 use suora_relay::store::Store;
 use suora_relay::store::sqlite::Sqlite;
 
 /// Tickets that come and go.
 const TICKETS: u64 = 40;
+/// Officers whose credentials come and go.
+const OFFICERS: u64 = 10;
 /// Most changes of one commit.
 const CHANGES: u64 = 12;
 
@@ -36,6 +38,29 @@ impl Commits {
     }
 }
 
+impl Commits {
+    /// A credential that comes, in place of an older one, or goes.
+    fn credential(&mut self) -> Change {
+        let number = self.draw.below(OFFICERS).to_be_bytes();
+        let mut peer = [0x70; 32];
+        peer.iter_mut()
+            .zip(number)
+            .for_each(|(to, from)| *to = from);
+        let peer = PeerId::from_bytes(peer);
+        if self.draw.below(3) == 0 {
+            return Change::Expel(peer);
+        }
+        self.order += 1;
+        let issued_at = 1_795_525_200 + i64::try_from(self.order).unwrap_or(0);
+        Change::Enrol(Enrolled {
+            peer,
+            credential: self.draw.bytes::<300>().to_vec().into(),
+            issued_at: Timestamp::from_secs(issued_at),
+            not_after: Timestamp::from_secs(issued_at + 604_800),
+        })
+    }
+}
+
 impl Iterator for Commits {
     type Item = Vec<Change>;
 
@@ -43,6 +68,10 @@ impl Iterator for Commits {
         let many = 1 + self.draw.below(CHANGES);
         let mut changes = Vec::new();
         for _ in 0..many {
+            if self.draw.below(4) == 0 {
+                changes.push(self.credential());
+                continue;
+            }
             let number = self.draw.below(TICKETS);
             let mut ticket = [0x74; 16];
             ticket
@@ -108,8 +137,10 @@ pub async fn check(file: &Path, seed: u64, said: u64) -> Result<u64, String> {
         return Ok(said + 1);
     }
     Err(format!(
-        "seed {seed}: after {said} commits {} tickets should be there, and {} others are",
+        "seed {seed}: after {said} commits {} tickets and {} credentials should be there, and {} and {} others are",
         should.rows.len(),
-        found.rows.len()
+        should.enrolled.len(),
+        found.rows.len(),
+        found.enrolled.len()
     ))
 }

@@ -1,11 +1,11 @@
-//! `kill -9` of a process that writes tickets, at two hundred random moments.
+//! `kill -9` of a process that writes tickets and credentials, at two hundred random moments.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use suora_interop::durable::{self, Commits};
 use suora_protocol::identity::Draw;
-use suora_relay::hub::change::Change;
+use suora_relay::hub::change::{Change, Snapshot};
 use suora_relay::store::Store;
 use suora_relay::store::sqlite::Sqlite;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -15,7 +15,7 @@ use crate::program;
 
 const SEEDS: u64 = 200;
 
-// covers: SUORA-DSK-009, SUORA-DSK-123
+// covers: SUORA-DSK-009, SUORA-DSK-101, SUORA-DSK-123
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_is_killed_at_any_moment_loses_nothing_that_it_said() {
     let dir = tempfile::tempdir().unwrap();
@@ -66,15 +66,27 @@ async fn a_writer_that_is_killed_at_any_moment_loses_nothing_that_it_said() {
 #[tokio::test]
 async fn a_lost_or_a_torn_commit_would_be_noticed() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, lost) in [("lost", 3), ("torn", 1)] {
+    for name in ["lost", "torn", "unenrolled"] {
         let file = dir.path().join(format!("{name}.db"));
         let mut store = Sqlite::open(&file).await.unwrap();
         let mut commits: Vec<Vec<Change>> = Commits::new(1).take(10).collect();
-        if name == "lost" {
-            commits.truncate(10 - lost);
-        } else {
-            let torn = commits.iter_mut().rev().find(|commit| commit.len() > 2);
-            torn.unwrap().truncate(1);
+        match name {
+            "lost" => commits.truncate(7),
+            "torn" => {
+                let torn = commits.iter_mut().rev().find(|commit| commit.len() > 2);
+                torn.unwrap().truncate(1);
+            }
+            // one credential that should be there
+            _ => {
+                let mut all = Snapshot::default();
+                commits.iter().for_each(|changes| all.apply(changes));
+                let peer = all.enrolled[0].peer;
+                let is_its =
+                    |change: &Change| matches!(change, Change::Enrol(it) if it.peer == peer);
+                commits
+                    .iter_mut()
+                    .for_each(|changes| changes.retain(|change| !is_its(change)));
+            }
         }
         for changes in &commits {
             store.commit(changes).await.unwrap();
