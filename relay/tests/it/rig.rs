@@ -7,13 +7,13 @@
 )]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
@@ -59,6 +59,48 @@ pub(crate) fn success<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{error}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs the program at a terminal, which `script` of util-linux makes, and types each line when
+/// its question stands there and the terminal does not show what is typed. Whether it ended well,
+/// and all that the terminal showed.
+pub(crate) fn typed(arguments: &str, lines: &[(&str, &str)]) -> (bool, String) {
+    let command = format!("tty; exec {PROGRAM} {arguments}");
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let seen = shown.clone();
+    // ends when the terminal does
+    let reader = std::thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(read @ 1..) = screen.read(&mut bytes) {
+            seen.lock().unwrap().extend_from_slice(&bytes[..read]);
+        }
+    });
+    let text = || String::from_utf8_lossy(&shown.lock().unwrap()).into_owned();
+    let hides = || {
+        let text = text();
+        let tty = text.lines().next().unwrap_or_default().trim_end();
+        let modes = Command::new("stty").args(["-F", tty, "-a"]).output();
+        modes.is_ok_and(|modes| String::from_utf8_lossy(&modes.stdout).contains("-echo "))
+    };
+    for (question, line) in lines {
+        let end = Instant::now() + PATIENCE;
+        while !(text().contains(question) && hides()) {
+            assert!(Instant::now() < end, "never asked {question}: {}", text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        writeln!(keyboard, "{line}").unwrap();
+    }
+    let ended = child.wait().unwrap();
+    reader.join().unwrap();
+    (ended.success(), text())
 }
 
 pub(crate) fn now() -> Timestamp {

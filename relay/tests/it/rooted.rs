@@ -95,6 +95,45 @@ fn a_key_goes_under_a_passphrase_and_comes_back() {
     assert_eq!(mode(&root), 0o600);
 }
 
+// covers: SUORA-SEC-102
+#[test]
+fn a_passphrase_is_asked_for_at_the_terminal_and_not_shown() {
+    const GOOD: &str = "correct horse battery";
+    const NEW: &str = "New passphrase for";
+    const AGAIN: &str = "The same again";
+    let agency = Agency::new();
+    let root = agency.path("root/root.key");
+    let plain = fs::read(&root).unwrap();
+    let protect = format!("key protect {}", root.display());
+    let type_ = |arguments: &str, lines: &[(&str, &str)]| {
+        let (is_well, shown) = rig::typed(arguments, lines);
+        let hidden = lines.iter().all(|(_, line)| !shown.contains(line));
+        assert!(hidden, "{shown}");
+        (is_well, shown)
+    };
+    let (is_well, shown) = type_(&protect, &[(NEW, "too short")]);
+    assert!(!is_well && shown.contains("12 characters"), "{shown}");
+    let (is_well, shown) = type_(&protect, &[(NEW, GOOD), (AGAIN, "correct horse batterY")]);
+    assert!(!is_well && shown.contains("not the same"), "{shown}");
+    assert_eq!(fs::read(&root).unwrap(), plain);
+    let (is_well, shown) = type_(&protect, &[(NEW, GOOD), (AGAIN, GOOD)]);
+    assert!(
+        is_well && shown.contains("opens with the passphrase"),
+        "{shown}"
+    );
+
+    let sign = format!(
+        "descriptor sign --root {} --out {}",
+        agency.path("root").display(),
+        agency.path("relay/descriptor.cose").display()
+    );
+    let asked = "Passphrase for";
+    let (is_well, shown) = type_(&sign, &[(asked, "incorrect horse battery")]);
+    assert!(!is_well && shown.contains("wrong-passphrase"), "{shown}");
+    let (is_well, shown) = type_(&sign, &[(asked, GOOD)]);
+    assert!(is_well && shown.contains("Signed sequence 2"), "{shown}");
+}
+
 fn root(agency: &Agency, step: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["root".into(), step.into()];
     arguments.extend(["--root".into(), agency.path("root").into()]);
