@@ -60,6 +60,11 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Bytes of a message that is not whole, once all that are were taken.
+    pub fn unfinished(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next whole message, without its length.
     /// A length over the bound is [`Code::TooLarge`], one not in its shortest form [`Code::NotDeterministic`].
     pub fn next_message(&mut self) -> Result<Option<Bytes>, Fault> {

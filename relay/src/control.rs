@@ -9,6 +9,7 @@
 //! | handshakes under way, and those of one prefix | [`HALF_OPEN`], [`HALF_OPEN_PREFIX`], 10 s each |
 //! | streams of a connection at once, being negotiated, in its life | 16, 4, [`STREAMS`] |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
+//! | unfinished messages of one prefix | [`streams::UNFINISHED`] beyond 4 KiB each; one more is told `busy` |
 //! | a connection without a stream | [`IDLE`] |
 //! | a frame of WebSocket | [`WEBSOCKET_MAX`] |
 
@@ -16,6 +17,7 @@ pub mod desk;
 pub mod reach;
 pub mod streams;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -37,7 +39,7 @@ use crate::config::Config;
 use crate::hub::LinkId;
 use crate::hub::admission::refusal;
 use desk::{Desk, Opened};
-use streams::Envelope;
+use streams::{Envelope, Unfinished};
 
 pub use desk::{DESK_STREAMS, HALF_OPEN, HALF_OPEN_PREFIX, PER_PEER, STREAMS};
 
@@ -81,6 +83,7 @@ pub struct Control {
     swarm: Swarm<Behaviour>,
     envelopes: mpsc::Sender<Envelope>,
     streams: JoinSet<()>,
+    unfinished: Arc<Unfinished>,
     next: u64,
 }
 
@@ -164,6 +167,7 @@ impl Control {
             swarm,
             envelopes,
             streams: JoinSet::new(),
+            unfinished: Arc::default(),
             next: 0,
         })
     }
@@ -222,8 +226,10 @@ impl Control {
         self.next += 1;
         let (link, envelopes) = (LinkId(self.next), self.envelopes.clone());
         let (alive, prefix) = (opened.alive, opened.prefix);
+        let unfinished = self.unfinished.clone();
         self.streams.spawn(async move {
-            streams::serve(link, (peer, officer, prefix), opened.stream, envelopes).await;
+            let who = (peer, officer, prefix);
+            streams::serve(link, who, opened.stream, envelopes, unfinished).await;
             drop(alive);
         });
     }

@@ -462,3 +462,41 @@ async fn sighup_takes_a_new_descriptor_and_never_an_older_one() {
     assert_eq!(position, 0);
     assert_eq!(page().await.1, second);
 }
+
+// covers: SUORA-SEC-133
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_messages_of_a_prefix_are_bounded_and_who_waits_is_not_moved() {
+    let agency = Agency::new();
+    let _relay = agency.serve();
+    let (_waits, mut waiting) = rig::citizen(&agency, &key(70), By::Quic).await;
+    waiting.say(&rig::join("tax")).await;
+    assert!(matches!(
+        waiting.hear().await,
+        Some(FromRelay::Queued { position: 0, .. })
+    ));
+    // 60,000 bytes of 65,536, again and again
+    let begun = [&[0x80, 0x80, 0x04][..], &[0; 60_000]].concat();
+    let each = begun.len() - 4_096;
+    let (mut nodes, mut links) = (Vec::new(), Vec::new());
+    for number in 0..10 {
+        let mut node = Node::connect(&agency, &key(71 + number), By::Tcp).await;
+        for _ in 0..4 {
+            let mut link = node.open(citizen::PROTOCOL).await.unwrap();
+            link.write(&begun).await;
+            links.push(link);
+        }
+        nodes.push(node);
+    }
+    let most = suora_relay::control::streams::UNFINISHED / each;
+    let mut busy = 0;
+    for link in &mut links {
+        let heard = link.hear_within::<FromRelay>(Duration::from_millis(100));
+        if let Some(Some(FromRelay::Refused { code, .. })) = heard.await {
+            assert_eq!(code, Code::Busy);
+            busy += 1;
+        }
+    }
+    assert!(busy >= links.len() - most, "{busy} of {}", links.len());
+    waiting.say(&citizen::ToRelay::Ping { n: 1 }).await;
+    assert_eq!(waiting.hear().await, Some(FromRelay::Pong { n: 1 }));
+}

@@ -464,6 +464,14 @@ impl Link {
         self.write(&wire::encode(message).unwrap()).await;
     }
 
+    /// The same, if it comes in this time.
+    pub(crate) async fn hear_within<M: DeserializeOwned>(
+        &mut self,
+        limit: Duration,
+    ) -> Option<Option<M>> {
+        timeout(limit, self.hear()).await.ok()
+    }
+
     /// The next message; `None` when the relay ended the stream.
     pub(crate) async fn hear<M: DeserializeOwned>(&mut self) -> Option<M> {
         loop {
