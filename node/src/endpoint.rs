@@ -54,6 +54,7 @@ pub struct Endpoint {
     certificate: Shared,
     expecting: Expecting,
     loopback: bool,
+    routed: bool,
     announce: Vec<SocketAddr>,
     faults: Faults,
     accepting: tokio::task::JoinHandle<()>,
@@ -66,6 +67,8 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
     /// Whether loopback addresses may be listed and dialled.
     pub loopback: bool,
+    /// Whether private addresses beyond this machine's own networks may be dialled.
+    pub routed: bool,
     /// Addresses that go into invites instead of those listened on; none: these.
     pub announce: Vec<SocketAddr>,
 }
@@ -143,6 +146,7 @@ impl Endpoint {
             certificate,
             expecting,
             loopback: listen.loopback,
+            routed: listen.routed,
             announce: listen.announce.clone(),
             faults,
             accepting,
@@ -197,9 +201,10 @@ impl Endpoint {
     }
 
     fn connect(&self, dial: &Dial) -> Result<quinn::Connecting, Fault> {
+        let allowed = (self.loopback, self.routed);
         let address = self
             .socket
-            .dial(dial.session, dial.dcid, &dial.addresses, self.loopback)?;
+            .dial(dial.session, dial.dcid, &dial.addresses, allowed)?;
         let config = client_config(dial, self.faults)?;
         // no SNI is sent: the name is a placeholder of the API
         self.quinn

@@ -7,10 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub mod routes;
 pub mod socket;
 
+/// A network of an own interface: an address in it, and how many bits its addresses share.
+pub type Network = (IpAddr, u8);
+
 /// Why an address of an invite can never be dialled (SUORA-SET-015); `None`: it can. `loopback`:
-/// whether a person asked for addresses of this machine.
+/// whether a person asked for addresses of this machine. An IPv4 address counts as itself
+/// however it is written.
 pub fn refusal(address: SocketAddr, loopback: bool) -> Option<&'static str> {
-    let ip = address.ip();
+    let ip = address.ip().to_canonical();
     let link_local = match ip {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -25,9 +29,51 @@ pub fn refusal(address: SocketAddr, loopback: bool) -> Option<&'static str> {
         Some("port 0 is none")
     } else if ip.is_loopback() && !loopback {
         Some("it is this machine's own; --loopback allows that")
+    } else if hides_another(ip) {
+        Some("another address is inside it")
     } else {
         None
     }
+}
+
+/// NAT64, 6to4 and Teredo: a gateway takes the IPv4 address inside for the real one, which none
+/// of the other rules has seen.
+fn hides_another(ip: IpAddr) -> bool {
+    let IpAddr::V6(v6) = ip else {
+        return false;
+    };
+    matches!(
+        v6.segments(),
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0x2002, ..] | [0x2001, 0, ..]
+    )
+}
+
+/// Whether an address means another machine in each network: RFC 1918, RFC 6598, RFC 4193.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_private() || shares((v4.into(), 10), Ipv4Addr::new(100, 64, 0, 0).into())
+        }
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+/// Whether an address may be dialled as far as own networks go: a private one only inside one of them.
+pub fn is_within_reach(ip: IpAddr, own: &[Network]) -> bool {
+    !is_private(ip)
+        || own
+            .iter()
+            .any(|network| shares(*network, ip.to_canonical()))
+}
+
+fn shares((address, bits): Network, ip: IpAddr) -> bool {
+    // a prefix of no bits would make everything near
+    let differ = match (address, ip) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    bits > 0 && differ >= u32::from(bits)
 }
 
 #[cfg(test)]
@@ -47,14 +93,68 @@ mod tests {
             "169.254.3.4:443",
             "[fe80::1]:443",
             "192.0.2.1:0",
+            "[::ffff:0.0.0.0]:443",
+            "[::ffff:224.0.0.1]:443",
+            "[::ffff:255.255.255.255]:443",
+            "[::ffff:169.254.1.1]:443",
+            "[64:ff9b::7f00:1]:443",
+            "[2002:7f00:1::]:443",
+            "[2001:0:53aa:64c::1]:443",
         ] {
             assert!(refused(never, true), "{never}");
         }
-        for own in ["127.0.0.1:443", "[::1]:443"] {
+        for own in ["127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.1]:443"] {
             assert!(refused(own, false) && !refused(own, true), "{own}");
         }
-        for fine in ["192.0.2.1:443", "10.0.0.1:1", "[2001:db8::1]:65535"] {
+        let fine = [
+            "192.0.2.1:443",
+            "10.0.0.1:1",
+            "[2001:db8::1]:65535",
+            "[::ffff:192.0.2.1]:443",
+        ];
+        for fine in fine {
             assert!(!refused(fine, false), "{fine}");
+        }
+    }
+
+    // covers: SUORA-SET-130
+    #[test]
+    fn a_private_address_is_near_only_inside_a_network_of_ours() {
+        let own: Vec<Network> = [
+            ("192.168.7.20", 24),
+            ("100.64.9.1", 16),
+            ("fd00:1:2:3::5", 64),
+            // a tunnel's end has no neighbour, and a broken mask makes nobody one
+            ("10.8.0.2", 32),
+            ("172.16.0.1", 0),
+        ]
+        .map(|(ip, bits)| (ip.parse().unwrap(), bits))
+        .into();
+        let reaches = |text: &str| is_within_reach(text.parse().unwrap(), &own);
+        for near in [
+            "192.168.7.1",
+            "::ffff:192.168.7.1",
+            "100.64.200.1",
+            "fd00:1:2:3:ffff::1",
+            "10.8.0.2",
+        ] {
+            assert!(reaches(near), "{near}");
+        }
+        for far in [
+            "192.168.8.1",
+            "::ffff:192.168.8.1",
+            "10.8.0.1",
+            "172.16.0.2",
+            "172.31.255.1",
+            "100.65.0.1",
+            "100.127.255.1",
+            "fd00:1:2:4::1",
+            "fc00::1",
+        ] {
+            assert!(!reaches(far), "{far}");
+        }
+        for public in ["192.0.2.1", "172.32.0.1", "100.128.0.1", "2001:db8::1"] {
+            assert!(reaches(public), "{public}");
         }
     }
 }

@@ -208,6 +208,26 @@ async fn a_guests_first_packets_offer_one_version_the_hybrid_group_and_nothing_t
     assert_eq!(numbers(&offer[&GROUPS]), [X25519]);
 }
 
+// covers: SUORA-SET-015
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_listed_again_in_other_words_is_dialled_once() {
+    let host = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let at = host.local_addr().unwrap();
+    let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{}", at.port()).parse().unwrap();
+    let guest = endpoint(Faults::default());
+    let to = vec![at, mapped, at];
+    let _answer = guest.dial(&dial(to, Hash::from_bytes([3; 32]), false));
+    let (mut seen, mut buffer) = (Vec::new(), [0; 2_000]);
+    // a hybrid hello takes two packets, and is repeated in others
+    while seen.len() < 4 {
+        let received = timeout(Duration::from_secs(5), host.recv(&mut buffer));
+        let len = received.await.unwrap().unwrap();
+        let packet = buffer[..len].to_vec();
+        assert!(!seen.contains(&packet), "the same packet again");
+        seen.push(packet);
+    }
+}
+
 /// The invite that an officer's engine signs when it is offered this ticket.
 fn invited(engine: &mut Engine, now: Now, ticket: u8) -> Invited {
     let cast = Cast::default();

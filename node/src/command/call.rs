@@ -23,6 +23,9 @@ pub struct Call {
     /// Wait for the intent `join` on the control socket instead of calling at once.
     #[arg(long, requires = "control")]
     wait: bool,
+    /// Dial private addresses beyond the networks of this machine: offices whose networks are joined by routers.
+    #[arg(long)]
+    routed: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -36,6 +39,7 @@ impl Call {
         let role = Role::Citizen { join: !self.wait };
         let mut config = self.common.config(role, seed, false)?;
         config.fresh = self.fresh;
+        config.listen.routed = self.routed;
         Ok(config)
     }
 }

@@ -79,6 +79,7 @@ impl Common {
             listen: Listen {
                 addresses: self.listen,
                 loopback: self.loopback,
+                routed: false,
                 announce: Vec::new(),
             },
             capture: capture::Settings {

@@ -4,11 +4,12 @@
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use if_addrs::IfAddr;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use suora_protocol::documents::{Dcid, SessionId};
@@ -16,6 +17,7 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::ADDRESSES_MAX;
 use tokio::io::Interest;
 
+use super::Network;
 use super::routes::{Real, Routes};
 
 #[derive(Debug)]
@@ -23,6 +25,16 @@ struct Udp {
     io: tokio::net::UdpSocket,
     state: quinn_udp::UdpSocketState,
     local: SocketAddr,
+}
+
+/// The networks of this machine's interfaces.
+fn networks() -> Vec<Network> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let network = |interface: if_addrs::Interface| match interface.addr {
+        IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen),
+        IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen),
+    };
+    interfaces.into_iter().map(network).collect()
 }
 
 /// All UDP sockets of a node, and the routes above them.
@@ -103,26 +115,37 @@ impl Socket {
         self.routes().expect(session, dcid)
     }
 
-    /// A host is dialled. Returns the virtual address; no address that we have a socket for is [`Code::NoPath`].
+    /// A host is dialled. `routed`: private addresses beyond our own networks too. Returns the
+    /// virtual address; no address that we have a socket for and may dial is [`Code::NoPath`].
     pub fn dial(
         &self,
         session: SessionId,
         dcid: Dcid,
         addresses: &[SocketAddr],
-        loopback: bool,
+        (loopback, routed): (bool, bool),
     ) -> Result<SocketAddr, Fault> {
-        let usable = |address: &SocketAddr| {
-            let socket = self
-                .sockets
-                .iter()
-                .position(|udp| udp.local.is_ipv4() == address.is_ipv4())?;
-            let fine = super::refusal(*address, loopback).is_none();
-            fine.then_some((socket, *address))
-        };
-        let reals: Vec<Real> = addresses.iter().filter_map(usable).collect();
+        let own = networks();
+        let mut reals: Vec<Real> = Vec::new();
+        let mut detail = "none of the officer's addresses can be dialled from here";
+        for address in addresses {
+            // one address written in two ways is still one
+            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            let of_family = |udp: &Udp| udp.local.is_ipv4() == address.is_ipv4();
+            let Some(socket) = self.sockets.iter().position(of_family) else {
+                continue;
+            };
+            if super::refusal(address, loopback).is_some() || reals.contains(&(socket, address)) {
+                continue;
+            }
+            if routed || super::is_within_reach(address.ip(), &own) {
+                reals.push((socket, address));
+            } else {
+                detail = "the officer is in a private network that is none of this machine's; \
+                          where routers join the two, --routed lets it be dialled";
+            }
+        }
         if reals.is_empty() {
-            return Err(Fault::new(Code::NoPath)
-                .with("none of the officer's addresses can be dialled from here"));
+            return Err(Fault::new(Code::NoPath).with(detail));
         }
         Ok(self.routes().dial(session, dcid, reals))
     }

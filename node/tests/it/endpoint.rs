@@ -180,6 +180,9 @@ async fn addresses_that_nobody_should_dial_are_no_path() {
         vec!["255.255.255.255:9".parse().unwrap()],
         vec!["192.0.2.1:0".parse().unwrap()],
         vec!["169.254.1.1:9".parse().unwrap()],
+        vec![mapped(host.addresses()[0])],
+        vec!["[::ffff:224.0.0.1]:9".parse().unwrap()],
+        vec!["[64:ff9b::7f00:1]:9".parse().unwrap()],
     ] {
         let bad = Dial {
             addresses,
@@ -191,6 +194,39 @@ async fn addresses_that_nobody_should_dial_are_no_path() {
     assert!(careful.addresses().is_empty(), "loopback is not listed");
 }
 
+/// An IPv4 address, written as one of IPv6.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    let SocketAddr::V4(v4) = address else {
+        panic!("{address}");
+    };
+    SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+}
+
+// covers: SUORA-SET-130
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_network_that_is_not_ours_is_dialled_only_on_request() {
+    let host = endpoint(Faults::default());
+    // nothing leaves: the socket is bound to loopback
+    let strange = ["10.219.83.7:9", "192.168.219.7:9", "172.29.219.7:9"];
+    let strange = strange.map(|text| text.parse::<SocketAddr>().unwrap());
+    let far = Dial {
+        addresses: strange.into(),
+        ..dial(&host)
+    };
+    let refused = endpoint(Faults::default()).dial(&far).await.unwrap();
+    let fault = refused.unwrap_err();
+    assert_eq!(fault.code, Code::NoPath);
+    assert!(fault.detail.unwrap().contains("--routed"));
+    let listen = Listen {
+        addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        routed: true,
+        ..Listen::default()
+    };
+    let asked = Endpoint::new(&listen, now(), Faults::default()).unwrap();
+    let dialled = tokio::time::timeout(Duration::from_millis(200), asked.dial(&far)).await;
+    assert!(dialled.is_err(), "it waits for an answer: {dialled:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_announced_stands_in_for_what_is_listened_on() {
     let forward = SocketAddr::from(([198, 51, 100, 7], 4_433));
@@ -198,6 +234,7 @@ async fn what_is_announced_stands_in_for_what_is_listened_on() {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         loopback: true,
         announce: vec![forward],
+        ..Listen::default()
     };
     let host = Endpoint::new(&listen, now(), Faults::default()).unwrap();
     assert_eq!(host.addresses(), [forward]);
