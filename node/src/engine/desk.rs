@@ -121,6 +121,7 @@ impl Engine {
         let desk = self.desk()?;
         let (policy, require_pq) = (desk.address_policy, desk.require_pq);
         let descriptor = self.trust.get()?.clone();
+        let time = self.trust.time(now.utc)?;
         let key = self
             .key
             .clone()
@@ -155,8 +156,8 @@ impl Engine {
             },
             previous: None,
             credential: attendance.credential.to_vec(),
-            issued_at: now.utc,
-            not_after: now.utc + limits::INVITE_VALID,
+            issued_at: time,
+            not_after: time + limits::INVITE_VALID,
         };
         let signed = documents::sign(&invite, &key)?;
         let ticket = (offer.ticket, offer.attempt);
@@ -166,7 +167,7 @@ impl Engine {
             invite: signed.bytes().to_vec(),
         };
         // An own invite that does not verify is sent all the same: its guest judges it, and says why.
-        match chain::own_invite(&signed, &descriptor, now.utc) {
+        match chain::own_invite(&signed, &descriptor, time) {
             Ok(invited) => {
                 let (id, hash, dcid) = (
                     invited.invite.session,

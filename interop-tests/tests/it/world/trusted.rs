@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World};
+use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World, base};
 use suora_node::intent::Intent;
 use suora_node::view::Stage;
 use suora_protocol::documents::{KeyUse, UseKey};
 use suora_protocol::fault::Code;
 use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::wire::citizen::FromRelay as FromHub;
 use suora_protocol::wire::officer::FromRelay;
 
 use super::{COMPLETED, accept, outcome, reaches, refused, secs};
@@ -168,6 +169,42 @@ fn a_clock_that_was_set_back_is_called_wrong() {
     world.skew(anna, 0);
     again(&mut world, anna);
     served(&mut world, otto, anna);
+}
+
+/// What an officer's node says to a citizen who comes this long after it learnt the page, and
+/// whether it invites; the citizen's clock is a minute slow, and the web server is away.
+fn late(page_ends: Duration, comes: Duration) -> (Option<Code>, bool) {
+    let mut world = World::with_agency(Setup::default(), |agency| {
+        agency.page.not_after = agency.page.issued_at + page_ends;
+    });
+    let (otto, anna) = (world.officer(), world.citizen());
+    served(&mut world, otto, anna);
+    world.kill(anna);
+    world.web_server(false);
+    again(&mut world, otto);
+    let invited = Rc::new(RefCell::new(false));
+    let seen = invited.clone();
+    world.tap(move |_, message| {
+        *seen.borrow_mut() |= matches!(message, Message::ToCitizen(FromHub::Invite { .. }));
+        vec![message]
+    });
+    let spent = world.now().mono - base().mono;
+    world.run(comes - spent);
+    world.skew(anna, -60_000_000);
+    world.start(anna);
+    world.run(secs(10));
+    let invited = *invited.borrow();
+    (world.fault(otto), invited)
+}
+
+// covers: SUORA-DOC-103
+#[test]
+fn an_officer_whose_page_has_ended_invites_nobody() {
+    let end = 2 * HOUR - secs(100);
+    // five minutes of tolerance, and between two questions to the web server
+    let after = end + secs(310);
+    assert_eq!(late(end, after), (Some(Code::Expired), false));
+    assert_eq!(late(end, after - secs(30)), (None, true));
 }
 
 /// The peer ids under which one citizen's device comes three times.
