@@ -383,6 +383,7 @@ impl Engine {
                     self.out.push_back(Output::View(view));
                     self.proven(now);
                 }
+                Out::Conflict(other) => self.conflict(other),
                 Out::Open(at) => {
                     session.facts.accepted = Some(at);
                     let view = session.view(Stage::Accepted);

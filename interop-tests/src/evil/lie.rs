@@ -71,10 +71,7 @@ pub fn change_invites(world: &mut World, mut change: impl FnMut(Vec<u8>) -> Vec<
 }
 
 /// Changes the hello that reaches the officer.
-pub(super) fn change_hellos(
-    world: &mut World,
-    mut change: impl FnMut(Vec<u8>) -> Vec<u8> + 'static,
-) {
+pub fn change_hellos(world: &mut World, mut change: impl FnMut(Vec<u8>) -> Vec<u8> + 'static) {
     world.tap(move |_, message| match message {
         Message::ToHost(ToHost::Hello { hello }) => {
             let hello = change(hello);

@@ -402,16 +402,16 @@ impl World {
 
     /// The node's key at the relay.
     pub fn peer(&self, id: NodeId) -> PeerId {
-        let seed = Seed::from_bytes(self.nodes[id.0].seed);
-        match self.nodes[id.0].role {
-            Role::Citizen { .. } => seed.citizen_key(&self.agency.id()).peer_id(),
-            Role::Officer { .. } => seed.node_key().peer_id(),
-        }
+        self.key(id).peer_id()
     }
 
-    /// The key that an officer's node signs with, for whoever stole it.
+    /// The key that a node signs with, for whoever stole it.
     pub fn key(&self, id: NodeId) -> Key {
-        Seed::from_bytes(self.nodes[id.0].seed).node_key()
+        let seed = Seed::from_bytes(self.nodes[id.0].seed);
+        match self.nodes[id.0].role {
+            Role::Citizen { .. } => seed.citizen_key(&self.agency.id()),
+            Role::Officer { .. } => seed.node_key(),
+        }
     }
 
     /// Who waits at the desk, in the relay's order.

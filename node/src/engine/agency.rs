@@ -1,6 +1,7 @@
 //! The agency of this node: its descriptor, remembered or fetched, kept fresh, and the link
 //! that it leads to.
 
+use bytes::Bytes;
 use suora_protocol::documents::{AddressPolicy, Desk};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Key;
@@ -55,6 +56,13 @@ impl Engine {
             self.ask(now);
         }
         self.trust.waits()
+    }
+
+    /// Somebody signed that there is another page of our page's sequence: both are kept.
+    pub(super) fn conflict(&mut self, other: Bytes) {
+        if let Some((known, other)) = self.trust.proof(&other) {
+            self.out.push_back(Output::Prove(Proof { known, other }));
+        }
     }
 
     /// The source answered, or did not. Two pages that cannot both be true end everything but a

@@ -78,7 +78,12 @@ impl Host {
             .as_ref()
             .ok_or_else(|| Fault::new(Code::Internal).with("a hello of no connection"))?;
         let signed: Signed<Hello> = Signed::from_bytes(hello)?;
-        let hello = chain::hello(&signed, &self.invited, binding, alpn, &self.descriptor)?;
+        let hello = chain::hello(&signed, &self.invited, binding, alpn, &self.descriptor)
+            .inspect_err(|fault| {
+                if fault.code == Code::Equivocation {
+                    self.talk.push(Output::Conflict(signed.bytes().clone()));
+                }
+            })?;
         let welcome = Welcome {
             invite: self.invited.invite.hash(),
             binding: *binding,

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use suora_interop::evil::lie::{change_hellos, read, sign};
 use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World, base};
 use suora_node::intent::Intent;
 use suora_node::view::Stage;
-use suora_protocol::documents::{KeyUse, UseKey};
+use suora_protocol::documents::{Hello, KeyUse, UseKey};
 use suora_protocol::fault::Code;
-use suora_protocol::identity::{Key, PeerId};
+use suora_protocol::identity::{Hash, Key, PeerId};
 use suora_protocol::wire::citizen::FromRelay as FromHub;
 use suora_protocol::wire::officer::FromRelay;
 
@@ -150,6 +151,32 @@ fn an_invite_that_names_another_page_of_our_sequence_is_kept_as_proof() {
     assert_eq!(world.proofs(anna).len(), 1);
     assert_eq!(world.proofs(anna)[0].known, first);
     assert!(world.proofs(otto).is_empty());
+}
+
+// covers: SUORA-DOC-104
+#[test]
+fn a_hello_that_names_another_page_of_our_sequence_is_kept_as_proof() {
+    let mut world = world();
+    let (otto, anna) = (world.officer(), world.citizen());
+    let first = world.agency.descriptor().bytes().clone();
+    let (key, sent) = (world.key(anna), Rc::new(RefCell::new(Vec::new())));
+    let kept = sent.clone();
+    change_hellos(&mut world, move |hello| {
+        let mut hello: Hello = read(&hello);
+        hello.descriptor.hash = Hash::of(b"another page");
+        let hello = sign(&hello, &key);
+        kept.borrow_mut().clone_from(&hello);
+        hello
+    });
+    world.run(secs(5));
+    assert_eq!(world.fault(otto), Some(Code::Equivocation));
+    assert_eq!(outcome(&world, anna), refused(Code::Equivocation));
+    let [proof] = world.proofs(otto) else {
+        panic!("{:?}", world.proofs(otto));
+    };
+    assert_eq!(proof.known, first);
+    assert_eq!(proof.other, *sent.borrow());
+    assert!(world.proofs(anna).is_empty());
 }
 
 // covers: SUORA-DOC-103
