@@ -383,6 +383,9 @@ impl Engine {
                     self.out.push_back(Output::View(view));
                     self.proven(now);
                 }
+                Out::Newer(sequence) => {
+                    self.hinted(now, sequence);
+                }
                 Out::Conflict(other) => self.conflict(other),
                 Out::Open(at) => {
                     session.facts.accepted = Some(at);

@@ -35,6 +35,8 @@ pub enum Output {
     Send(Bytes),
     /// The other end is proven.
     Verified,
+    /// The other end, which is proven, holds a descriptor of this sequence: newer than ours.
+    Newer(u64),
     /// The other end's signed proof names another descriptor of our sequence.
     Conflict(Bytes),
     /// The officer accepted at this time, by the host's clock: open the gate.

@@ -96,6 +96,9 @@ impl Host {
             participant: 1,
         })?;
         self.talk.push(Output::Verified);
+        if hello.descriptor.sequence > self.descriptor.sequence {
+            self.talk.push(Output::Newer(hello.descriptor.sequence));
+        }
         self.talk.tick(now)
     }
 

@@ -179,6 +179,27 @@ fn a_hello_that_names_another_page_of_our_sequence_is_kept_as_proof() {
     assert!(world.proofs(anna).is_empty());
 }
 
+/// How often the page is asked for while an officer serves a citizen who comes anew, where the
+/// agency signs one of this sequence between the two.
+fn asks(sequence: u64) -> usize {
+    let mut world = world();
+    let otto = world.officer();
+    world.run(secs(15));
+    let before = world.fetches;
+    world.agency.page.sequence = sequence;
+    let anna = world.citizen();
+    served(&mut world, otto, anna);
+    world.fetches - before
+}
+
+// covers: SUORA-DOC-102
+#[test]
+fn an_officer_who_is_behind_asks_for_the_page_that_the_citizen_names() {
+    let same = world().agency.page.sequence;
+    assert_eq!(asks(same + 1), 2);
+    assert_eq!(asks(same), 1, "the citizen's own question");
+}
+
 // covers: SUORA-DOC-103
 #[test]
 fn a_clock_that_was_set_back_is_called_wrong() {
