@@ -12,8 +12,8 @@ use suora_protocol::documents::{Dcid, SessionId};
 
 /// Sources that a session may have before its handshake completed.
 const SOURCES_MAX: usize = 8;
-/// Bytes that a guest sends to an address that has not answered: a hybrid hello takes two
-/// packets, and is sent six times within the life of an invite.
+/// Bytes that a guest sends to a machine that has not answered, at all its ports together: a
+/// hybrid hello takes two packets, and is sent six times within the life of an invite.
 const UNANSWERED_MAX: u64 = 14_400;
 
 /// A real address, seen through one of our sockets.
@@ -237,14 +237,20 @@ impl Routes {
             }
             Some(chosen) => vec![chosen],
             None => {
-                let may = |source: &&mut Source| source.sent.saturating_add(len) <= UNANSWERED_MAX;
-                let tried = route.tried.iter_mut().filter(may);
-                tried
-                    .map(|source| {
+                let mut machines: BTreeMap<IpAddr, u64> = BTreeMap::new();
+                for source in &route.tried {
+                    *machines.entry(source.real.1.ip()).or_default() += source.sent;
+                }
+                let mut targets = Vec::new();
+                for source in &mut route.tried {
+                    let sent = machines.entry(source.real.1.ip()).or_default();
+                    if sent.saturating_add(len) <= UNANSWERED_MAX {
+                        *sent += len;
                         source.sent += len;
-                        source.real
-                    })
-                    .collect()
+                        targets.push(source.real);
+                    }
+                }
+                targets
             }
         }
     }
@@ -322,6 +328,27 @@ mod tests {
         // one that answers gets what it needs
         routes.incoming(real(3), &[0xc3; 60], 60);
         assert_eq!(routes.outgoing(address, 50_000), [real(3)]);
+    }
+
+    // covers: SUORA-SET-121
+    #[test]
+    fn one_machine_that_is_listed_by_many_ports_gets_no_more() {
+        let mut routes = Routes::default();
+        let machine = |port| (0, SocketAddr::from(([192, 0, 2, 1], port)));
+        let mut addresses: Vec<Real> = (1..=7).map(machine).collect();
+        addresses.push(real(2));
+        let address = routes.dial(SESSION, DCID, addresses);
+        let (mut first, mut second) = (0, 0);
+        for _ in 0..50 {
+            for (_, to) in routes.outgoing(address, 1_200) {
+                if to.ip() == real(2).1.ip() {
+                    second += 1_200;
+                } else {
+                    first += 1_200;
+                }
+            }
+        }
+        assert_eq!((first, second), (UNANSWERED_MAX, UNANSWERED_MAX));
     }
 
     // covers: SUORA-SET-120
