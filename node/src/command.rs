@@ -1,5 +1,19 @@
 //! The command line of `suora`: the citizen's call, the officer's desk, and what they need.
 
+// As those of std, but no panic when whoever read the lines has stopped: `… | head`.
+macro_rules! println {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+macro_rules! eprintln {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+
 pub mod call;
 pub mod common;
 pub mod demo;
@@ -70,9 +84,8 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
         Err(failed) => {
             let (texts, fault) = *failed;
             eprintln!("suora: {}", texts.sentence(fault.code));
-            if let Some(detail) = &fault.detail {
-                eprintln!("       {detail} [{}]", fault.code);
-            }
+            let detail = fault.detail.as_deref().unwrap_or_default();
+            eprintln!("       {detail} [{}]", fault.code);
             eprintln!("       {}", texts.next(fault.code));
             ExitCode::FAILURE
         }

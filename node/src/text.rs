@@ -7,13 +7,14 @@ use std::fmt;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
-use suora_protocol::fault::Code;
+use suora_protocol::fault::{Code, sentences};
 use suora_protocol::finding::{Finding, Said};
 use unic_langid::{LanguageIdentifier, langid};
 
-const FI: &str = include_str!("../locales/fi.ftl");
-const SV: &str = include_str!("../locales/sv.ftl");
-const EN: &str = include_str!("../locales/en.ftl");
+// the codes' sentences, which are everybody's, and our own texts
+const FI: [&str; 2] = [sentences::FI, include_str!("../locales/fi.ftl")];
+const SV: [&str; 2] = [sentences::SV, include_str!("../locales/sv.ftl")];
+const EN: [&str; 2] = [sentences::EN, include_str!("../locales/en.ftl")];
 
 /// The texts of one language.
 pub struct Texts {
@@ -50,12 +51,14 @@ impl Texts {
         Self::new(&language.unwrap_or_default())
     }
 
-    fn of(language: &'static str, id: LanguageIdentifier, source: &str) -> Self {
-        // a test shows that each file reads without an error
-        let resource = FluentResource::try_new(source.into()).unwrap_or_else(|(read, _)| read);
+    fn of(language: &'static str, id: LanguageIdentifier, sources: [&str; 2]) -> Self {
         let mut bundle = FluentBundle::new_concurrent(vec![id]);
         bundle.set_use_isolating(false);
-        bundle.add_resource_overriding(resource);
+        for source in sources {
+            // a test shows that each file reads without an error
+            let resource = FluentResource::try_new(source.into()).unwrap_or_else(|(read, _)| read);
+            bundle.add_resource_overriding(resource);
+        }
         Self { bundle, language }
     }
 
@@ -208,14 +211,18 @@ mod tests {
             .collect()
     }
 
-    fn files() -> [(&'static str, &'static str); 3] {
-        [("fi", FI), ("sv", SV), ("en", EN)]
+    fn files() -> [(&'static str, String); 3] {
+        [
+            ("fi", FI.concat()),
+            ("sv", SV.concat()),
+            ("en", EN.concat()),
+        ]
     }
 
     #[test]
     fn every_file_reads_without_an_error() {
         for (language, source) in files() {
-            let resource = FluentResource::try_new(source.into());
+            let resource = FluentResource::try_new(source);
             assert!(resource.is_ok(), "{language}: {:?}", resource.err());
             assert_eq!(Texts::new(language).language(), language);
         }
@@ -223,8 +230,14 @@ mod tests {
 
     #[test]
     fn all_languages_have_the_same_texts_with_the_same_variables() {
-        assert_eq!(differences(EN, FI), Vec::<String>::new());
-        assert_eq!(differences(EN, SV), Vec::<String>::new());
+        assert_eq!(
+            differences(&EN.concat(), &FI.concat()),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            differences(&EN.concat(), &SV.concat()),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -245,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_code_without_its_sentence_or_its_next_step_would_be_found() {
-        let mut entries = read(SV);
+        let mut entries = read(&SV.concat());
         assert_eq!(untold(&entries), Vec::<String>::new());
         entries.remove("code-crowded.next");
         assert_eq!(untold(&entries), ["code-crowded.next"]);
@@ -257,7 +270,7 @@ mod tests {
     #[test]
     fn every_code_has_a_sentence_and_a_next_step() {
         for (language, source) in files() {
-            let (texts, entries) = (Texts::new(language), read(source));
+            let (texts, entries) = (Texts::new(language), read(&source));
             assert_eq!(untold(&entries), Vec::<String>::new(), "{language}");
             for code in Code::ALL {
                 let id = format!("code-{code}");
@@ -290,7 +303,7 @@ mod tests {
             words.push_str(rest);
             words
         };
-        let [fi, sv, en] = files().map(|(_, source)| read(source));
+        let [fi, sv, en] = files().map(|(_, source)| read(&source));
         for (id, english) in &en {
             if words(english).contains(char::is_alphabetic) {
                 assert_ne!(words(english), words(&fi[id]), "{id}: Finnish");
@@ -329,7 +342,7 @@ mod tests {
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
             &mut source,
         );
-        let entries = read(EN);
+        let entries = read(&EN.concat());
         let asked = asked(&source);
         assert!(asked.len() > 10, "the search finds nothing: {asked:?}");
         let missing: Vec<_> = asked

@@ -3,6 +3,8 @@
 //! streams, the QUIC application close code of a media connection and the key of
 //! the sentence that a person reads.
 
+pub mod sentences;
+
 use std::error::Error;
 use std::fmt;
 

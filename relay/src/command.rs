@@ -1,5 +1,19 @@
 //! The command line of `suora-relay`.
 
+// As those of std, but no panic when whoever read the lines has stopped: `… | head`.
+macro_rules! println {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+macro_rules! eprintln {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+
 pub mod credential;
 pub mod descriptor;
 pub mod doctor;
@@ -17,6 +31,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use suora_protocol::fault::{Code, Fault};
 
+use crate::text::Texts;
 use crate::{Faults, serve};
 
 /// The relay of an agency: who waits, who serves, who is matched with whom. It cannot
@@ -24,6 +39,9 @@ use crate::{Faults, serve};
 #[derive(Debug, Parser)]
 #[command(name = "suora-relay", version, about)]
 struct Arguments {
+    /// Language of findings and refusals: fi, sv or en. By default that of the environment.
+    #[arg(long, global = true, value_name = "LANG", value_parser = ["fi", "sv", "en"])]
+    language: Option<String>,
     #[command(flatten)]
     phrases: phrase::Phrases,
     #[command(subcommand)]
@@ -83,21 +101,29 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    match execute(arguments, faults) {
+    let texts = match &arguments.language {
+        Some(language) => Texts::new(language),
+        None => Texts::from_env(|name| std::env::var(name).ok()),
+    };
+    match execute(arguments, &texts, faults) {
         Ok(status) => ExitCode::from(status),
         Err(fault) => {
-            eprintln!("suora-relay: {fault}");
+            let (sentence, next) = texts.code(fault.code);
+            eprintln!("suora-relay: {sentence}");
+            let detail = fault.detail.as_deref().unwrap_or_default();
+            eprintln!("             {detail} [{}]", fault.code);
+            eprintln!("             {next}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn execute(arguments: Arguments, faults: Faults) -> Result<u8, Fault> {
+fn execute(arguments: Arguments, texts: &Texts, faults: Faults) -> Result<u8, Fault> {
     let phrases = &arguments.phrases;
     let done = match arguments.command {
         Command::Doctor(doctor) => {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-            return runtime()?.block_on(doctor.run());
+            return runtime()?.block_on(doctor.run(texts));
         }
         Command::Init(init) => init.run(phrases),
         Command::Issue { whom } => whom.run(phrases),

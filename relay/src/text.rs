@@ -1,16 +1,18 @@
-//! PURE: what the doctor tells an administrator, in Finnish, Swedish and English:
-//! `locales/*.ftl`, in the Fluent format, as the node's texts are.
+//! PURE: what the doctor and a refusal tell an administrator, in Finnish, Swedish and English:
+//! `locales/*.ftl`, in the Fluent format, as the node's texts are, and the codes' sentences.
 
 use std::fmt;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
+use suora_protocol::fault::{Code, sentences};
 use suora_protocol::finding::{Finding, Said};
 use unic_langid::{LanguageIdentifier, langid};
 
-const FI: &str = include_str!("../locales/fi.ftl");
-const SV: &str = include_str!("../locales/sv.ftl");
-const EN: &str = include_str!("../locales/en.ftl");
+// the codes' sentences, which are everybody's, and our own texts
+const FI: [&str; 2] = [sentences::FI, include_str!("../locales/fi.ftl")];
+const SV: [&str; 2] = [sentences::SV, include_str!("../locales/sv.ftl")];
+const EN: [&str; 2] = [sentences::EN, include_str!("../locales/en.ftl")];
 
 /// The texts of one language.
 pub struct Texts(FluentBundle<FluentResource>);
@@ -41,12 +43,14 @@ impl Texts {
         Self::new(&language.unwrap_or_default())
     }
 
-    fn of(id: LanguageIdentifier, source: &str) -> Self {
-        // a test shows that each file reads without an error
-        let resource = FluentResource::try_new(source.into()).unwrap_or_else(|(read, _)| read);
+    fn of(id: LanguageIdentifier, sources: [&str; 2]) -> Self {
         let mut bundle = FluentBundle::new_concurrent(vec![id]);
         bundle.set_use_isolating(false);
-        bundle.add_resource_overriding(resource);
+        for source in sources {
+            // a test shows that each file reads without an error
+            let resource = FluentResource::try_new(source.into()).unwrap_or_else(|(read, _)| read);
+            bundle.add_resource_overriding(resource);
+        }
         Self(bundle)
     }
 
@@ -57,18 +61,29 @@ impl Texts {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let id = finding.id();
-        let message = self.0.get_message(&id);
+        let (sentence, next) = self.told(&finding.id(), &args);
+        finding.said(sentence, next)
+    }
+
+    /// What a code means, and what to do next.
+    pub fn code(&self, code: Code) -> (String, String) {
+        let (sentence, next) = self.told(&format!("code-{code}"), &FluentArgs::new());
+        (sentence, next.unwrap_or_default())
+    }
+
+    /// A text and its next step; the id itself where there is none.
+    fn told(&self, id: &str, args: &FluentArgs<'_>) -> (String, Option<String>) {
+        let message = self.0.get_message(id);
         let told = |pattern| {
-            let told = self.0.format_pattern(pattern, Some(&args), &mut Vec::new());
+            let told = self.0.format_pattern(pattern, Some(args), &mut Vec::new());
             told.into_owned()
         };
         let sentence = message.as_ref().and_then(|message| message.value());
         let next = message
             .as_ref()
             .and_then(|message| message.get_attribute("next"));
-        finding.said(
-            sentence.map_or_else(|| id.clone(), told),
+        (
+            sentence.map_or_else(|| id.into(), told),
             next.map(|next| told(next.value())),
         )
     }
@@ -110,11 +125,12 @@ mod tests {
 
     #[test]
     fn all_languages_say_the_same_in_words_of_their_own() {
-        for source in [FI, SV, EN] {
-            let resource = FluentResource::try_new(source.into());
+        let files = [FI, SV, EN].map(|sources| sources.concat());
+        for source in &files {
+            let resource = FluentResource::try_new(source.clone());
             assert!(resource.is_ok(), "{:?}", resource.err());
         }
-        let [fi, sv, en] = [FI, SV, EN].map(read);
+        let [fi, sv, en] = files.each_ref().map(|source| read(source));
         assert!(en.keys().eq(fi.keys()) && en.keys().eq(sv.keys()));
         for (id, english) in &en {
             assert_eq!(variables(english), variables(&fi[id]), "{id}");
@@ -126,6 +142,27 @@ mod tests {
         }
     }
 
+    /// Codes that a language says nothing of, or no next step for.
+    fn untold(texts: &Texts, codes: &[Code]) -> Vec<Code> {
+        let untold = |code: &Code| {
+            let (sentence, next) = texts.code(*code);
+            sentence.starts_with("code-") || next.is_empty()
+        };
+        codes.iter().copied().filter(untold).collect()
+    }
+
+    // covers: SUORA-REG-120
+    #[test]
+    fn every_code_has_a_sentence_and_a_next_step_here_too() {
+        for language in ["fi", "sv", "en"] {
+            let texts = Texts::new(language);
+            assert_eq!(untold(&texts, Code::ALL), Vec::<Code>::new(), "{language}");
+        }
+        // the control: a program that lacks the file of the codes
+        let own = Texts::of(langid!("sv"), ["", SV[1]]);
+        assert_eq!(untold(&own, Code::ALL), Code::ALL);
+    }
+
     #[test]
     fn the_environment_chooses_and_english_is_for_everybody_else() {
         let sentence = |texts: Texts| texts.finding(&Finding::good("running")).sentence;
@@ -135,8 +172,8 @@ mod tests {
                 (name == "LANG").then(|| value.clone())
             }))
         };
-        assert_eq!(with("fi_FI.UTF-8"), read(FI)["doctor-running"]);
-        assert_eq!(with("sv"), read(SV)["doctor-running"]);
-        assert_eq!(with("fil_PH"), read(EN)["doctor-running"]);
+        assert_eq!(with("fi_FI.UTF-8"), read(FI[1])["doctor-running"]);
+        assert_eq!(with("sv"), read(SV[1])["doctor-running"]);
+        assert_eq!(with("fil_PH"), read(EN[1])["doctor-running"]);
     }
 }

@@ -22,9 +22,6 @@ pub struct Doctor {
     /// The agency's web server is there, wherever its domain leads.
     #[arg(long, value_name = "IP:PORT", conflicts_with = "no_web")]
     web_at: Option<SocketAddr>,
-    /// Language of the sentences: fi, sv or en. By default that of the environment.
-    #[arg(long, value_name = "LANG", value_parser = ["fi", "sv", "en"])]
-    language: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -32,11 +29,7 @@ pub struct Doctor {
 
 impl Doctor {
     /// Prints the findings; 1 when one of them is bad.
-    pub(super) async fn run(self) -> Result<u8, Fault> {
-        let texts = match &self.language {
-            Some(language) => Texts::new(language),
-            None => Texts::from_env(|name| std::env::var(name).ok()),
-        };
+    pub(super) async fn run(self, texts: &Texts) -> Result<u8, Fault> {
         let web = if self.no_web {
             None
         } else {

@@ -10,6 +10,7 @@ use suora_protocol::documents::{self, Credential, Role, Signed, chain};
 use suora_protocol::fault::Code;
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
+use suora_relay::text::Texts;
 
 use crate::agency::{key, officer_key};
 use crate::rig::{self, Agency, failure, success};
@@ -453,4 +454,47 @@ fn the_program_shows_help_and_exits_2_on_nonsense() {
         assert!(help.contains(command), "{help}");
     }
     assert_eq!(rig::run(["nonsense"]).status.code(), Some(2));
+}
+
+// covers: SUORA-REG-120
+#[test]
+fn a_refusal_says_what_happened_and_what_to_do_in_the_persons_language() {
+    let said = |language: &str| {
+        let output = std::process::Command::new(rig::PROGRAM)
+            .args(["descriptor", "show", "/etc/passwd"])
+            .env("LC_ALL", language)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (language, texts) in [
+        ("fi_FI.UTF-8", Texts::new("fi")),
+        ("sv_SE.UTF-8", Texts::new("sv")),
+        ("C", Texts::new("en")),
+    ] {
+        let (sentence, next) = texts.code(Code::Malformed);
+        let said = said(language);
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        assert_eq!(lines.len(), 3, "{said}");
+        assert_eq!(lines[0], format!("suora-relay: {sentence}"));
+        assert!(lines[1].ends_with("[malformed]"), "{said}");
+        assert_eq!(lines[2], next);
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_fault() {
+    let agency = Agency::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = std::process::Command::new(rig::PROGRAM)
+        .args(["descriptor", "show"])
+        .arg(agency.path("relay/descriptor.cose"))
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said, "");
 }
