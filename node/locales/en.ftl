@@ -170,6 +170,9 @@ doctor-folder-bad = Somebody else can put another key in the place of yours.
 doctor-tls = Encryption works on this device, with {$group}.
 doctor-tls-bad = Encryption does not work as it should on this device.
     .next = Update this program; see whether a firewall on this device stops it from speaking with itself.
+doctor-memory = What this device remembers of the agency is whole.
+doctor-memory-bad = What this device remembers of the agency cannot be used.
+    .next = If others can change it, take that right from them (chmod go=). If it is damaged, ask the agency by another way before you delete it.
 doctor-agency = The details of {$domain} are genuine and hold for {$days} days more.
 doctor-agency-warning = The details of {$domain} end in {$hours} hours.
     .next = Nothing for you to do; the agency signs new ones.

@@ -170,6 +170,9 @@ doctor-folder-bad = Joku muu voi vaihtaa avaimesi toiseen.
 doctor-tls = Salaus toimii tällä laitteella: {$group}.
 doctor-tls-bad = Salaus ei toimi tällä laitteella niin kuin pitäisi.
     .next = Päivitä tämä ohjelma ja tarkista, estääkö laitteen palomuuri sitä puhumasta itsensä kanssa.
+doctor-memory = Se, mitä laite muistaa viranomaisesta, on ehjä.
+doctor-memory-bad = Sitä, mitä laite muistaa viranomaisesta, ei voi käyttää.
+    .next = Jos muut voivat muuttaa sitä, poista heiltä se oikeus (chmod go=). Jos se on vioittunut, kysy viranomaiselta muuta kautta ennen kuin poistat sen.
 doctor-agency = Viranomaisen {$domain} tiedot ovat aidot ja voimassa vielä {$days} päivää.
 doctor-agency-warning = Viranomaisen {$domain} tietojen voimassaolo päättyy {$hours} tunnin kuluttua.
     .next = Sinun ei tarvitse tehdä mitään; viranomainen allekirjoittaa uudet.

@@ -170,6 +170,9 @@ doctor-folder-bad = Någon annan kan byta ut din nyckel.
 doctor-tls = Krypteringen fungerar på den här enheten, med {$group}.
 doctor-tls-bad = Krypteringen fungerar inte som den ska på den här enheten.
     .next = Uppdatera programmet, och se efter om enhetens brandvägg hindrar det från att tala med sig självt.
+doctor-memory = Det som enheten minns av myndigheten är helt.
+doctor-memory-bad = Det som enheten minns av myndigheten kan inte användas.
+    .next = Om andra kan ändra det, ta ifrån dem den rätten (chmod go=). Om det är skadat, fråga myndigheten på annat sätt innan du tar bort det.
 doctor-agency = Uppgifterna om {$domain} är äkta och gäller i {$days} dagar till.
 doctor-agency-warning = Uppgifterna om {$domain} går ut om {$hours} timmar.
     .next = Du behöver inte göra något; myndigheten undertecknar nya.

@@ -20,8 +20,10 @@ use crate::Faults;
 use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Listen};
 use crate::engine::ports::{Dial, Expected, SessionEvent};
+use crate::engine::trust::Trust;
 use crate::fetch::{Agency, Fetcher};
 use crate::link::{self, Reached, Times};
+use crate::memory::Memory;
 
 /// Below this a document's end is near.
 pub const SOON: Duration = Duration::from_secs(3 * 86_400);
@@ -32,6 +34,7 @@ pub const CHECKS: &[(&str, &[State])] = &[
     ("key", &[State::Bad]),
     ("folder", &[State::Bad]),
     ("tls", &[State::Bad]),
+    ("memory", &[State::Bad]),
     ("agency", &[State::Warning, State::Bad]),
     ("clock", &[State::Bad]),
     ("desk", &[State::Bad]),
@@ -53,6 +56,8 @@ pub struct Doctor {
     pub desk: Option<DeskId>,
     /// An officer's credential.
     pub credential: Option<PathBuf>,
+    /// The folder where agencies are remembered.
+    pub memory: Option<PathBuf>,
     /// Whether `SSLKEYLOGFILE` is set.
     pub key_log: bool,
     /// How to fetch.
@@ -73,7 +78,11 @@ impl Doctor {
             return findings;
         };
         let now = clock.now().utc;
-        let page = self.page(agency, now).await;
+        let mut trust = Trust::default();
+        if let Some(remembered) = self.remembered(agency, &mut trust) {
+            findings.push(Finding::of("memory", &remembered));
+        }
+        let page = self.page(agency, trust, now).await;
         findings.push(match &page {
             Ok(page) => ending("agency", page.not_after, now).naming("domain", &page.domain),
             Err(fault) => Finding::bad("agency", fault.clone()),
@@ -96,13 +105,29 @@ impl Doctor {
         findings
     }
 
-    async fn page(&self, agency: &Agency, now: Timestamp) -> Result<Verified<Descriptor>, Fault> {
-        let fetched = self.fetcher.fetch(agency).await?;
-        let signed = Signed::from_bytes(fetched.bytes)?;
-        match fetched.root {
-            Some(root) => chain::descriptor(&signed, &root, now, None),
-            None => chain::descriptor_as_given(&signed, now),
+    /// Takes what a former call left of the agency, if it left something.
+    fn remembered(&self, agency: &Agency, trust: &mut Trust) -> Option<Result<(), Fault>> {
+        let memory = Memory::of(agency, self.memory.clone()?);
+        let path = memory.path()?;
+        let mode = fs::metadata(&path).ok()?.permissions().mode();
+        if mode & 0o022 != 0 {
+            let what = format!("{}: others can change it", path.display());
+            return Some(Err(Fault::new(Code::UnsafePermissions).with(what)));
         }
+        let recalled = memory.recall().transpose()?;
+        Some(recalled.and_then(|recalled| trust.recall(&recalled)))
+    }
+
+    /// What the source has now, taken or refused as a call would, which remembers.
+    async fn page(
+        &self,
+        agency: &Agency,
+        mut trust: Trust,
+        now: Timestamp,
+    ) -> Result<Verified<Descriptor>, Fault> {
+        let fetched = self.fetcher.fetch(agency).await?;
+        trust.take(&fetched, now)?;
+        trust.get().cloned()
     }
 
     /// The agency's server has a clock too; a descriptor of the future tells as much.

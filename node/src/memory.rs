@@ -65,7 +65,8 @@ impl Memory {
         Self { folder, name }
     }
 
-    fn path(&self) -> Option<PathBuf> {
+    /// Its file, which need not be there yet; none: it has no file.
+    pub fn path(&self) -> Option<PathBuf> {
         let name = self.name.as_ref()?;
         Some(self.folder.join("agencies").join(name))
     }

@@ -97,14 +97,15 @@ impl Finding {
     }
 }
 
-/// A finding in a language.
+/// A finding in a language. `check` and `state` name it to other programs, whatever the language;
+/// where something is wrong, `code` says of the registry's codes which.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Said {
-    /// What was looked at.
+    /// What was looked at: a short name that stays the same.
     pub check: &'static str,
     /// How it stands.
     pub state: State,
-    /// The code of what is wrong.
+    /// The registry's code of what is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// One plain sentence.

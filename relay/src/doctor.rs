@@ -37,6 +37,7 @@ pub const CHECKS: &[(&str, &[State])] = &[
     ("powers", &[State::Bad]),
     ("listed", &[State::Bad]),
     ("store", &[State::Bad]),
+    ("credentials", &[State::Warning, State::Bad]),
     ("metrics", &[State::Warning]),
     ("running", &[State::Warning]),
     ("ports", &[State::Bad]),
@@ -50,6 +51,9 @@ pub const CHECKS: &[(&str, &[State])] = &[
 
 /// Below this a descriptor's end is near.
 const SOON: Duration = Duration::from_secs(7 * 86_400);
+
+/// Below this an officer's credential should have been renewed: they last a week.
+const RENEW: Duration = Duration::from_secs(2 * 86_400);
 
 /// What to look at.
 #[derive(Debug)]
@@ -88,7 +92,12 @@ impl Doctor {
                 findings.push(Finding::of("listed", &listed(page, key)));
             }
         }
-        findings.push(self.store().await);
+        let store = self.store().await;
+        let is_whole = store.state == State::Good;
+        findings.push(store);
+        if is_whole {
+            findings.push(self.credentials(now).await);
+        }
         if let (Ok(config), Ok(key)) = (&config, &key) {
             findings.push(metrics(config));
             findings.extend(self.listeners(config, key, page.as_ref().ok(), clock).await);
@@ -112,6 +121,28 @@ impl Doctor {
             Ok(tickets) => Finding::good("store").naming("tickets", tickets),
             Err(fault) => Finding::bad("store", fault),
         }
+    }
+
+    /// Officers who are handed no newer credential in time can serve no more.
+    async fn credentials(&self, now: Timestamp) -> Finding {
+        let path = self.dir.join("relay.db");
+        let kept = match path.exists() {
+            true => Sqlite::credentials(&path, now).await,
+            false => Ok((0, None)),
+        };
+        let (count, first) = match kept {
+            Ok(kept) => kept,
+            Err(fault) => return Finding::bad("credentials", fault),
+        };
+        let left = first.map(|first| first.since(now));
+        let finding = match left {
+            Some(left) if left < RENEW => {
+                Finding::warning("credentials", Fault::new(Code::EndsSoon))
+            }
+            _ => Finding::good("credentials"),
+        };
+        let hours = left.unwrap_or_default().as_secs() / 3_600;
+        finding.naming("count", count).naming("hours", hours)
     }
 
     /// Is it running, and can it be reached? If it is not, can it listen?
@@ -193,6 +224,8 @@ fn permissions(dir: &Path) -> Result<(), Fault> {
         ("relay.toml", 0o022),
         ("descriptor.cose", 0o022),
         ("relay.db", if is_closed { 0o022 } else { 0o077 }),
+        ("relay.db-wal", if is_closed { 0o022 } else { 0o077 }),
+        ("relay.db-shm", if is_closed { 0o022 } else { 0o077 }),
     ] {
         let path = dir.join(name);
         if mode(&path).is_ok_and(|mode| mode & forbidden != 0) {

@@ -168,7 +168,7 @@ const NODE: &House = &[
     (
         "doctor",
         &[
-            "clock", "endpoint", "engine", "fetch", "keys", "link", "text",
+            "clock", "endpoint", "engine", "fetch", "keys", "link", "memory", "text",
         ],
     ),
     // where sound, picture and proof come together

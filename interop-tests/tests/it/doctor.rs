@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use suora_interop::peer::{Agency, DESK};
+use suora_node::engine::ports::Recalled;
+use suora_node::memory::Memory;
 use suora_protocol::time::Timestamp;
 
 use crate::program;
@@ -173,6 +175,117 @@ async fn what_is_broken_on_a_persons_device_is_named_with_its_code() {
         Findings::read(&said).state("environment"),
         ("bad", Some("bad-config"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_held_against_what_this_device_remembers_as_a_call_would() {
+    let agency = Agency::new(program()).await.unwrap();
+    let _relay = agency.serve(&[]).await.unwrap();
+    let (key, _) = agency.key("somebody").unwrap();
+    let key = key.display().to_string();
+    let root = agency.page().unwrap().agency;
+    let web = format!("http://127.0.0.1:{}#root={}", agency.http, root.to_text());
+    let data = agency.file("data");
+    let memory = Memory::of(&web.parse().unwrap(), data.join("suora"));
+    let remember = |page: &Path| {
+        let recalled = Recalled {
+            root,
+            bytes: fs::read(page).unwrap().into(),
+            fetched: suora_node::clock::Clock::start().now().utc,
+        };
+        memory.keep(&recalled).unwrap();
+    };
+    let data = data.display().to_string();
+    let found = async || {
+        let asked = ["doctor", "--json", "--key", &key, "--agency", &web];
+        let home = [("XDG_DATA_HOME", data.as_str())];
+        Findings::read(&agency.said("node", &home, &asked).await.unwrap().1)
+    };
+    assert_eq!(found().await.state("agency"), ("good", None));
+    remember(&agency.descriptor());
+    let known = found().await;
+    assert_eq!(known.state("memory"), ("good", None));
+    assert_eq!(known.state("agency"), ("good", None));
+
+    // signed, remembered, and not what the relay serves
+    let out = agency.file("signed.cose");
+    let toml = agency.dir().join("root/descriptor.toml");
+    let (root, out) = (agency.dir().join("root"), out.display().to_string());
+    let root = root.display().to_string();
+    let sign = ["descriptor", "sign", "--root", &root, "--out", &out];
+    for (sequence, code) in [
+        ("sequence = 1", "lower-sequence"),
+        ("sequence = 0", "equivocation"),
+    ] {
+        let text = fs::read_to_string(&toml).unwrap();
+        let at = text.find("sequence = ").unwrap();
+        let end = at + text[at..].find('\n').unwrap();
+        fs::write(&toml, format!("{}{sequence}{}", &text[..at], &text[end..])).unwrap();
+        let _ = fs::remove_file(&out);
+        assert!(agency.said("relay", &[], &sign).await.unwrap().0);
+        remember(Path::new(&out));
+        assert_eq!(found().await.state("agency"), ("bad", Some(code)));
+    }
+
+    let path = memory.path().unwrap();
+    open_to(&path, 0o666);
+    let open = found().await;
+    assert_eq!(open.state("memory"), ("bad", Some("unsafe-permissions")));
+    open_to(&path, 0o600);
+    fs::write(&path, "damaged").unwrap();
+    let damaged = found().await;
+    assert_eq!(damaged.state("memory"), ("bad", Some("bad-file")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_looked_at_where_they_lie() {
+    let agency = Agency::new(program()).await.unwrap();
+    let (key, credential) = agency.officer("officer", &[DESK]).await.unwrap();
+    let dir = agency.dir().join("relay");
+    let (_, findings) = relay(&agency, &["--no-web"]).await;
+    assert_eq!(findings.state("credentials"), ("good", None));
+    let _relay = agency.serve(&[]).await.unwrap();
+    // the one beside the key needs no naming
+    let (well, findings) = node(&agency, &key, &[]).await;
+    assert!(well, "{:?}", findings.0);
+    assert_eq!(findings.state("credential"), ("good", None));
+    fs::write(&credential, "damaged").unwrap();
+    let (_, findings) = node(&agency, &key, &[]).await;
+    assert_eq!(findings.state("credential"), ("bad", Some("malformed")));
+
+    let now = suora_node::clock::Clock::start().now().utc;
+    let hours = |hours: i64| Timestamp::from_secs(now.as_secs() + hours * 3_600);
+    let data = dir.display().to_string();
+    for (name, ends, state, code, count) in [
+        ("long", 100, "good", None, "1"),
+        ("short", 30, "warning", Some("ends-soon"), "2"),
+    ] {
+        let (_, peer) = agency.key(name).unwrap();
+        let span = (hours(-1), hours(ends));
+        let path = agency.credential(name, peer, DESK, span).unwrap();
+        let path = path.display().to_string();
+        let add = ["credential", "add", "--relay", &data, &path];
+        assert!(agency.said("relay", &[], &add).await.unwrap().0);
+        let (_, findings) = relay(&agency, &["--no-web"]).await;
+        assert_eq!(findings.state("credentials"), (state, code), "{name}");
+        let sentence = findings.of("credentials")["sentence"].as_str().unwrap();
+        assert!(sentence.contains(count), "{sentence}");
+    }
+    // what the store has not written down yet lies beside it
+    open_to(&dir, 0o755);
+    open_to(&dir.join("relay.db"), 0o600);
+    for beside in ["relay.db-wal", "relay.db-shm"] {
+        open_to(&dir.join(beside), 0o600);
+    }
+    let (_, findings) = relay(&agency, &["--no-web"]).await;
+    assert_eq!(findings.state("permissions"), ("good", None));
+    for beside in ["relay.db-wal", "relay.db-shm"] {
+        open_to(&dir.join(beside), 0o644);
+        let (_, findings) = relay(&agency, &["--no-web"]).await;
+        let found = findings.state("permissions");
+        assert_eq!(found, ("bad", Some("unsafe-permissions")), "{beside}");
+        open_to(&dir.join(beside), 0o600);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use super::call;
 use crate::clock::Clock;
 use crate::fetch::{self, Agency};
 use crate::link::Times;
+use crate::memory;
 use crate::text::Texts;
 
 /// Check this device's set-up, and whether the agency's relay can be reached.
@@ -25,7 +26,7 @@ pub struct Doctor {
     /// The key file; by default the one that calls use.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// An officer's credential.
+    /// An officer's credential; by default the one beside the key, if there is one.
     #[arg(long, value_name = "FILE", requires = "agency")]
     credential: Option<PathBuf>,
     /// As JSON.
@@ -36,14 +37,17 @@ pub struct Doctor {
 impl Doctor {
     /// Prints the findings; 1 when one of them is bad.
     pub(super) async fn run(self, texts: &Texts) -> Result<u8, Fault> {
+        let key = match self.key {
+            Some(key) => key,
+            None => call::own_key_file()?,
+        };
+        let beside = Some(key.with_extension("credential")).filter(|path| path.exists());
         let doctor = crate::doctor::Doctor {
-            key: match self.key {
-                Some(key) => key,
-                None => call::own_key_file()?,
-            },
+            key,
             agency: self.agency,
             desk: self.desk,
-            credential: self.credential,
+            credential: self.credential.or(beside),
+            memory: memory::folder(),
             key_log: std::env::var_os("SSLKEYLOGFILE").is_some(),
             fetcher: fetch::fetcher()?,
             times: Times::default(),

@@ -139,14 +139,7 @@ impl Sqlite {
     /// Looks at a file, which a relay may be using, without a change: whether it is whole and
     /// of this version, and how many tickets it holds.
     pub async fn examine(path: &Path) -> Result<i64, Fault> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .read_only(true)
-            .busy_timeout(Duration::from_secs(5))
-            .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(failed)?;
+        let mut connection = to_read(path).await?;
         let said: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
             .fetch_one(&mut connection)
             .await
@@ -171,6 +164,45 @@ impl Sqlite {
         connection.close().await.map_err(failed)?;
         Ok(tickets)
     }
+
+    /// How many credentials that have not ended a file holds, and when the first of them ends;
+    /// without a change, as [`Self::examine`].
+    pub async fn credentials(
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<(i64, Option<Timestamp>), Fault> {
+        let mut connection = to_read(path).await?;
+        // an older relay's file has no such table until this one's first start
+        let asked = "SELECT count(*) FROM sqlite_master WHERE name = 'credential'";
+        let table: i64 = sqlx::query_scalar(asked)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        let (count, first): (i64, Option<i64>) = if table == 0 {
+            (0, None)
+        } else {
+            let asked = "SELECT count(*), min(not_after) FROM credential WHERE not_after > $1";
+            sqlx::query_as(asked)
+                .bind(now.as_micros())
+                .fetch_one(&mut connection)
+                .await
+                .map_err(failed)?
+        };
+        connection.close().await.map_err(failed)?;
+        Ok((count, first.map(Timestamp::from_micros)))
+    }
+}
+
+/// A file that a relay may be using, for looking only.
+async fn to_read(path: &Path) -> Result<SqliteConnection, Fault> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging();
+    SqliteConnection::connect_with(&options)
+        .await
+        .map_err(failed)
 }
 
 /// The schemas so far, in order.
