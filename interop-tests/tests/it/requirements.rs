@@ -1,5 +1,6 @@
 //! The chapters of `spec/`, the tests and the registries say the same.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +54,49 @@ fn a_requirement_without_test_and_a_test_without_requirement_are_noticed() {
     faults(&twice, TEST, "stated in");
     let stray = format!("{CHAPTER}\nSee SUORA-ZEB-009.\n");
     faults(&stray, TEST, "stated nowhere");
+}
+
+/// Requirements that a text does not name; `A to B` names all between.
+fn unnamed(text: &str, stated: &BTreeSet<String>) -> Vec<String> {
+    let words: Vec<&str> = text
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let mut named: BTreeSet<&str> = words.iter().copied().collect();
+    for part in words.windows(3) {
+        if let [from, "to", until] = part
+            && [from, until].iter().all(|end| end.starts_with("SUORA-"))
+            && from <= until
+        {
+            let between = stated.range(from.to_string()..=until.to_string());
+            named.extend(between.map(String::as_str));
+        }
+    }
+    let missing = |number: &&String| !named.contains(number.as_str());
+    stated.iter().filter(missing).cloned().collect()
+}
+
+#[test]
+fn the_security_chapter_says_where_each_rule_of_trust_stands() {
+    let report = requirements::check(&vectors::spec(), &root()).unwrap();
+    let ours = ["SUORA-SEC-", "SUORA-DOC-", "SUORA-SET-"];
+    let stated: BTreeSet<String> = report
+        .stated
+        .into_keys()
+        .filter(|number| ours.iter().any(|chapter| number.starts_with(chapter)))
+        .collect();
+    let text = std::fs::read_to_string(vectors::spec().join("security.md")).unwrap();
+    let table = text.split("\n## ").find(|part| part.starts_with("9. "));
+    let table = table.unwrap();
+    assert_eq!(unnamed(table, &stated), Vec::<String>::new());
+    // the control: without one of its rows
+    let rows: Vec<&str> = table.lines().collect();
+    let cut: Vec<&str> = rows
+        .iter()
+        .copied()
+        .filter(|row| !row.contains("SUORA-SET-016"))
+        .collect();
+    assert_eq!(unnamed(&cut.join("\n"), &stated), ["SUORA-SET-016"]);
 }
 
 /// The rows of a table below a heading, cell by cell; heading and rule of the table left out.

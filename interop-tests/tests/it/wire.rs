@@ -1,6 +1,7 @@
-//! What a host gives a guest to remember it by: nothing. The guest here takes whatever it is
+//! What a host gives a guest to remember it by, or to go elsewhere with: nothing. The guest here takes whatever it is
 //! given; beside it a server with the library's own settings, which gives all of it.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, ConnectionId, ServerConfig};
+use quinn_proto::crypto::{self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey};
+use quinn_proto::transport_parameters::TransportParameters;
+use quinn_proto::{ConnectError, Side, TransportError};
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -40,6 +44,10 @@ fn local() -> SocketAddr {
 struct Souvenirs {
     tickets: AtomicUsize,
     tokens: AtomicUsize,
+    retries: AtomicUsize,
+    /// Transport parameters, and those among them with another address to go to.
+    parameters: AtomicUsize,
+    addresses: AtomicUsize,
 }
 
 /// Remembers all sessions, and counts the tickets.
@@ -71,6 +79,105 @@ impl ClientSessionStore for Sessions {
     }
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.kept.take_tls13_ticket(name)
+    }
+}
+
+/// Does TLS by the library, and looks at what it carries for QUIC.
+struct Watched {
+    session: Box<dyn crypto::Session>,
+    given: Arc<Souvenirs>,
+}
+
+impl crypto::Session for Watched {
+    fn initial_keys(&self, dcid: &ConnectionId, side: Side) -> Keys {
+        self.session.initial_keys(dcid, side)
+    }
+    fn handshake_data(&self) -> Option<Box<dyn Any>> {
+        self.session.handshake_data()
+    }
+    fn peer_identity(&self) -> Option<Box<dyn Any>> {
+        self.session.peer_identity()
+    }
+    fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
+        self.session.early_crypto()
+    }
+    fn early_data_accepted(&self) -> Option<bool> {
+        self.session.early_data_accepted()
+    }
+    fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+    fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        self.session.read_handshake(bytes)
+    }
+    fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
+        let found = self.session.transport_parameters()?;
+        if let Some(parameters) = &found {
+            let mut bytes = Vec::new();
+            parameters.write(&mut bytes);
+            self.given.parameters.fetch_add(1, Ordering::Relaxed);
+            let count = usize::from(has_preferred_address(&bytes));
+            self.given.addresses.fetch_add(count, Ordering::Relaxed);
+        }
+        Ok(found)
+    }
+    fn write_handshake(&mut self, bytes: &mut Vec<u8>) -> Option<Keys> {
+        self.session.write_handshake(bytes)
+    }
+    fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
+        self.session.next_1rtt_keys()
+    }
+    fn is_valid_retry(&self, dcid: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {
+        self.given.retries.fetch_add(1, Ordering::Relaxed);
+        self.session.is_valid_retry(dcid, header, payload)
+    }
+    fn export_keying_material(
+        &self,
+        output: &mut [u8],
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<(), ExportKeyingMaterialError> {
+        self.session.export_keying_material(output, label, context)
+    }
+}
+
+/// Whether encoded transport parameters (RFC 9000, section 18) hold number 0x0d.
+fn has_preferred_address(mut bytes: &[u8]) -> bool {
+    let varint = |bytes: &mut &[u8]| {
+        let len = 1 << (bytes[0] >> 6);
+        let (number, rest) = bytes.split_at(len);
+        *bytes = rest;
+        let number = number
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte));
+        number & !(3 << (8 * len - 2))
+    };
+    while !bytes.is_empty() {
+        let (number, len) = (varint(&mut bytes), varint(&mut bytes));
+        if number == 0x0d {
+            return true;
+        }
+        bytes = &bytes[len..];
+    }
+    false
+}
+
+struct Watching {
+    tls: Arc<QuicClientConfig>,
+    given: Arc<Souvenirs>,
+}
+
+impl crypto::ClientConfig for Watching {
+    fn start_session(
+        self: Arc<Self>,
+        version: u32,
+        name: &str,
+        parameters: &TransportParameters,
+    ) -> Result<Box<dyn crypto::Session>, ConnectError> {
+        let tls: Arc<dyn crypto::ClientConfig> = self.tls.clone();
+        let session = tls.start_session(version, name, parameters)?;
+        let given = self.given.clone();
+        Ok(Box::new(Watched { session, given }))
     }
 }
 
@@ -110,8 +217,12 @@ impl Guest {
             given: given.clone(),
         }));
         tls.enable_early_data = true;
-        let tls = QuicClientConfig::try_from(Arc::new(tls)).unwrap();
-        let mut config = ClientConfig::new(Arc::new(tls));
+        let tls = Arc::new(QuicClientConfig::try_from(Arc::new(tls)).unwrap());
+        let watching = Watching {
+            tls,
+            given: given.clone(),
+        };
+        let mut config = ClientConfig::new(Arc::new(watching));
         config
             .initial_dst_cid_provider(Arc::new(|| ConnectionId::new(&DCID)))
             .token_store(Arc::new(Tokens(given.clone())));
@@ -142,6 +253,17 @@ impl Guest {
     fn given(&self) -> (usize, usize) {
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         (read(&self.given.tickets), read(&self.given.tokens))
+    }
+
+    /// Whether it was sent away to come back, and to another address, by hosts whose transport
+    /// parameters it saw.
+    fn sent_away(&self) -> (bool, bool) {
+        let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        assert!(read(&self.given.parameters) > 0, "it saw none");
+        (
+            read(&self.given.retries) > 0,
+            read(&self.given.addresses) > 0,
+        )
     }
 }
 
@@ -178,6 +300,7 @@ async fn a_host_gives_its_guest_neither_ticket_nor_token() {
     });
     assert!(visited);
     assert_eq!(guest.given(), (0, 0));
+    assert_eq!(guest.sent_away(), (false, false));
 }
 
 /// A server with the library's own settings, under this certificate.
@@ -191,7 +314,10 @@ fn generous(certificate: &Certificate, sessions: &Arc<dyn StoresServerSessions>)
         .unwrap();
     tls.alpn_protocols = vec![b"suora/1".to_vec()];
     tls.session_storage = sessions.clone();
-    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(Arc::new(tls)).unwrap()))
+    let tls = QuicServerConfig::try_from(Arc::new(tls)).unwrap();
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config.preferred_address_v4(Some("192.0.2.1:9".parse().unwrap()));
+    config
 }
 
 /// The control: the library's own settings give both, and a guest that uses them never looks at
@@ -208,6 +334,10 @@ async fn a_generous_server_is_noticed_and_an_old_pin_passes_there() {
     let serves = server.clone();
     let hearing = tokio::spawn(async move {
         while let Some(incoming) = serves.accept().await {
+            if !incoming.remote_address_validated() {
+                incoming.retry().unwrap();
+                continue;
+            }
             if let Ok(connection) = incoming.await {
                 hears(&connection).await;
             }
@@ -217,6 +347,7 @@ async fn a_generous_server_is_noticed_and_an_old_pin_passes_there() {
     assert!(guest.visits(address).await);
     let (tickets, tokens) = guest.given();
     assert!(tickets > 0 && tokens > 0, "{tickets} {tokens}");
+    assert_eq!(guest.sent_away(), (true, true));
     server.set_server_config(Some(generous(&new, &sessions)));
     assert!(
         guest.visits(address).await,

@@ -38,12 +38,12 @@ impl std::fmt::Debug for Passphrase {
 }
 
 impl Passphrase {
-    /// The least length, in bytes: shorter ones are found by trying.
+    /// The least length, in characters: shorter ones are found by trying.
     pub const LEAST: usize = 12;
 
     /// A passphrase for a new key. A short one is [`Code::BadConfig`].
     pub fn new(text: Zeroizing<String>) -> Result<Self, Fault> {
-        if text.len() < Self::LEAST {
+        if text.chars().count() < Self::LEAST {
             return Err(Fault::new(Code::BadConfig).with(format!(
                 "a passphrase has {} characters or more",
                 Self::LEAST

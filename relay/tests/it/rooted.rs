@@ -84,7 +84,11 @@ fn a_key_goes_under_a_passphrase_and_comes_back() {
     let short = phrase(dir.path(), "short", "too short");
     let first = phrase(dir.path(), "first", "correct horse battery");
     let second = phrase(dir.path(), "second", "another horse battery");
-    assert!(failure(key("protect", &short, None)).contains("12 characters"));
+    // characters count, not bytes
+    let letters = phrase(dir.path(), "letters", "åäöåäöåäöåä");
+    for short in [&short, &letters] {
+        assert!(failure(key("protect", short, None)).contains("12 characters"));
+    }
     assert_eq!(fs::read(&root).unwrap(), plain);
     success(key("protect", &first, None));
     assert!(failure(key("protect", &second, Some(&second))).contains("wrong-passphrase"));
