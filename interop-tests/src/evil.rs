@@ -66,11 +66,22 @@ pub struct Cast {
 
 /// Runs a mode, with its lie or without, from a seed.
 pub fn run(mode: &Mode, lies: bool, seed: u8) -> Found {
+    play(mode, lies, seed, false)
+}
+
+/// Tells a mode's lie to nodes that have one rule less, and compare no challenge: the control of
+/// the table.
+pub fn run_careless(mode: &Mode, seed: u8) -> Found {
+    play(mode, true, seed, true)
+}
+
+fn play(mode: &Mode, lies: bool, seed: u8, careless: bool) -> Found {
     let setup = Setup {
         seed,
         faults: suora_relay::Faults {
             unchecked_credential: lies,
         },
+        careless,
         ..Setup::default()
     };
     let mut world = World::with_agency(setup, |agency| {

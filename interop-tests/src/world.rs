@@ -126,6 +126,8 @@ pub struct Setup {
     pub jitter: Duration,
     /// Rules that the relay breaks.
     pub faults: suora_relay::Faults,
+    /// Whether nodes break a rule: see [`Engine::take_any_challenge`].
+    pub careless: bool,
 }
 
 impl Default for Setup {
@@ -135,6 +137,7 @@ impl Default for Setup {
             delay: Duration::from_millis(20),
             jitter: Duration::from_millis(10),
             faults: suora_relay::Faults::default(),
+            careless: false,
         }
     }
 }

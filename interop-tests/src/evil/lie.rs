@@ -91,6 +91,30 @@ pub(super) fn lie_to_officer(world: &mut World, lie: impl Fn(&mut officer::FromR
     });
 }
 
+/// Keeps the first invite of a ticket back, and hands it out in place of the next match's.
+pub(super) fn replay_attempt(world: &mut World) {
+    let mut old: Option<Vec<u8>> = None;
+    world.tap(move |_, message| {
+        let Message::ToCitizen(FromRelay::Invite {
+            ticket,
+            attempt,
+            invite,
+        }) = message
+        else {
+            return vec![message];
+        };
+        let Some(invite) = old.clone() else {
+            old = Some(invite);
+            return Vec::new();
+        };
+        vec![Message::ToCitizen(FromRelay::Invite {
+            ticket,
+            attempt,
+            invite,
+        })]
+    });
+}
+
 /// The first contact's ticket and invite, for every later one too.
 pub fn replay_ticket(world: &mut World) {
     let (first, old) = (Cell::new(None), RefCell::new(None));

@@ -17,8 +17,8 @@ use suora_protocol::wire::officer;
 
 use super::Who;
 use super::lie::{
-    change_hellos, change_invites, hang_up, lie_to_officer, read, replay_ticket, resign, shuffle,
-    sign, stranger, swap,
+    change_hellos, change_invites, hang_up, lie_to_officer, read, replay_attempt, replay_ticket,
+    resign, shuffle, sign, stranger, swap,
 };
 use crate::world::{Agency, DESK, Message, NodeId, World, base, desk};
 
@@ -36,6 +36,9 @@ pub struct Mode {
     pub refused: Option<(Who, Code)>,
     /// Whether the consultation completes all the same.
     pub completes: bool,
+    /// Where no engine refuses but what lies under it, sockets and TLS, of which these worlds only
+    /// keep the contract: the test of the node, `tests/it/endpoint.rs`, that shows it.
+    pub shown_by: Option<&'static str>,
     /// How many contacts of the same citizen there are; the lie is told in the last.
     pub(super) contacts: u8,
     /// Puts the lie on the wires; is told the officer.
@@ -59,6 +62,7 @@ const PLAIN: Mode = Mode {
     lie: "",
     refused: None,
     completes: false,
+    shown_by: None,
     contacts: 1,
     arms: |_, _| {},
     issues: Agency::issue_officer,
@@ -255,34 +259,15 @@ pub const MODES: &[Mode] = &[
             |world, _| replay_ticket(world),
         )
     },
-    by_officer(
-        "replay-attempt",
-        "passes the invite of an earlier match of the same ticket on again",
-        Code::HandshakeFailed,
-        |world, _| {
-            let old: Rc<RefCell<Option<Vec<u8>>>> = Rc::default();
-            world.tap(move |_, message| {
-                let Message::ToCitizen(FromRelay::Invite {
-                    ticket,
-                    attempt,
-                    invite,
-                }) = message
-                else {
-                    return vec![message];
-                };
-                let Some(invite) = old.borrow().clone() else {
-                    // the first is kept back
-                    *old.borrow_mut() = Some(invite);
-                    return Vec::new();
-                };
-                vec![Message::ToCitizen(FromRelay::Invite {
-                    ticket,
-                    attempt,
-                    invite,
-                })]
-            });
-        },
-    ),
+    Mode {
+        shown_by: Some("a_guest_that_is_not_expected_hears_nothing"),
+        ..by_officer(
+            "replay-attempt",
+            "passes the invite of an earlier match of the same ticket on again",
+            Code::HandshakeFailed,
+            |world, _| replay_attempt(world),
+        )
+    },
     by_officer(
         "repeat-hello",
         "says the citizen's hello twice in its session",
@@ -396,18 +381,24 @@ pub const MODES: &[Mode] = &[
             });
         },
     ),
-    by_citizen(
-        "other-certificate",
-        "answers at the officer's address with a certificate of its own",
-        Code::WrongCertificate,
-        |world, otto| world.take_address(otto),
-    ),
-    by_citizen(
-        "former-certificate",
-        "answers with the stolen certificate of the officer's last start",
-        Code::WrongCertificate,
-        |world, otto| world.former_certificate(otto),
-    ),
+    Mode {
+        shown_by: Some("another_certificate_than_the_invites_is_refused"),
+        ..by_citizen(
+            "other-certificate",
+            "answers at the officer's address with a certificate of its own",
+            Code::WrongCertificate,
+            |world, otto| world.take_address(otto),
+        )
+    },
+    Mode {
+        shown_by: Some("a_former_session_opens_no_door_to_a_host_with_a_new_certificate"),
+        ..by_citizen(
+            "former-certificate",
+            "answers with the stolen certificate of the officer's last start",
+            Code::WrongCertificate,
+            |world, otto| world.former_certificate(otto),
+        )
+    },
     Mode {
         completes: true,
         ..by_citizen(

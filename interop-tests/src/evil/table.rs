@@ -48,7 +48,7 @@ fn refusal(refused: Option<(super::Who, suora_protocol::fault::Code)>) -> String
 /// Runs these modes and their twins, and prints the table. What went wrong, line by line.
 pub fn print(modes: &[&Mode]) -> Vec<String> {
     println!(
-        "{:<19} {:<14} {:<18} {:<12} {:<9} lie: the relay …",
+        "{:<19} {:<15} {:<18} {:<12} {:<9} lie: the relay …",
         "mode", "refused by", "code", "consultation", "twin"
     );
     let mut faults = Vec::new();
@@ -61,9 +61,12 @@ pub fn print(modes: &[&Mode]) -> Vec<String> {
             true => "completed",
             false => "none",
         };
+        // not a line of an engine refused it
+        let mark = if mode.shown_by.is_some() { "*" } else { "" };
         println!(
-            "{:<19} {who:<14} {code:<18} {:<12} {:<9} {}",
+            "{:<19} {:<15} {code:<18} {:<12} {:<9} {}",
             mode.name,
+            format!("{who}{mark}"),
             ended(&found),
             ended(&twin),
             mode.lie
@@ -76,6 +79,17 @@ pub fn print(modes: &[&Mode]) -> Vec<String> {
         );
         let twin = wrong_twin(&twin);
         faults.extend(twin.iter().map(|what| format!("{name}, twin: {what}")));
+    }
+    if modes.iter().any(|mode| mode.shown_by.is_some()) {
+        println!(
+            "* below the engine, by its socket or TLS: here by the contract of these worlds' \
+             connections, on real endpoints by node/tests/it/endpoint.rs:"
+        );
+        for mode in modes {
+            if let Some(test) = mode.shown_by {
+                println!("  {:<19} {test}", mode.name);
+            }
+        }
     }
     faults
 }

@@ -71,6 +71,32 @@ fn a_lie_that_worked_would_be_noticed() {
     }
 }
 
+/// The table would be red if a node forgot a rule: the lies that the rule is against go through,
+/// and no others.
+#[test]
+fn nodes_that_forgot_a_rule_are_seen_in_the_table() {
+    for mode in MODES {
+        let found = evil::run_careless(mode, SEEDS[0]);
+        let faults = table::wrong(mode, &found);
+        let concerned = mode.refused == Some((Who::Citizen, Code::WrongChallenge));
+        assert_eq!(!faults.is_empty(), concerned, "{mode:?}: {faults:?}");
+        if mode.name == "lie-challenge" {
+            assert_eq!((found.refused, found.completed), (None, true));
+        }
+    }
+}
+
+#[test]
+fn what_no_engine_refuses_is_shown_on_real_endpoints() {
+    let tests = include_str!("../../../node/tests/it/endpoint.rs");
+    let shown = MODES.iter().filter_map(|mode| mode.shown_by);
+    let shown: Vec<&str> = shown.collect();
+    assert_eq!(shown.len(), 3);
+    for test in shown {
+        assert!(tests.contains(&format!("async fn {test}()")), "{test}");
+    }
+}
+
 #[test]
 fn an_unknown_mode_lists_the_known_ones() {
     assert_eq!(table::named(&["middle".into()]).unwrap().len(), 1);

@@ -243,7 +243,13 @@ impl Engine {
         };
         let signed: Signed<Invite> = Signed::from_bytes(invite.to_vec())?;
         let time = self.trust.time(now.utc)?;
-        let invited = chain::invite(&signed, self.trust.get()?, &expected, time)?;
+        let page = self.trust.get()?;
+        let invited = match chain::invite(&signed, page, &expected, time) {
+            Err(fault) if self.careless && fault.code == Code::WrongChallenge => {
+                chain::own_invite(&signed, page, time)
+            }
+            judged => judged,
+        }?;
         let addresses: Vec<SocketAddr> = invited
             .invite
             .addresses
