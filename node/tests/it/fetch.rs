@@ -9,11 +9,15 @@ use std::time::Duration;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use suora_node::clock::Clock;
+use suora_node::doctor::Doctor;
 use suora_node::engine::ports::Fetched;
+use suora_node::engine::trust::Trust;
 use suora_node::fetch::{Agency, Fetcher, SIZE_MAX, TIME_MAX, fetch};
+use suora_node::link::Times;
+use suora_node::memory::Memory;
 use suora_protocol::documents::{self, Descriptor, Names};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::{AgencyId, Seed};
+use suora_protocol::identity::{AgencyId, Hash, Key, PeerId, Seed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -160,7 +164,13 @@ async fn a_file_is_trusted_as_given() {
 }
 
 fn descriptor(domain: &str) -> Vec<u8> {
-    let key = Seed::from_bytes([4; 32]).node_key();
+    page(domain, 4, 1, None)
+}
+
+/// The page of a root, by numbers; `next` is the root that it names.
+fn page(domain: &str, root: u8, sequence: u64, next: Option<u8>) -> Vec<u8> {
+    let key = key(root);
+    let named = |next: u8| *AgencyId::of_root(&key_of(next)).as_bytes();
     let now = Clock::start().now().utc;
     let descriptor = Descriptor {
         agency: AgencyId::of_root(&key.peer_id()),
@@ -171,16 +181,24 @@ fn descriptor(domain: &str) -> Vec<u8> {
         keys: Vec::new(),
         desks: Vec::new(),
         revoked: Vec::new(),
-        sequence: 1,
+        sequence,
         issued_at: now,
         not_after: now + Duration::from_secs(3_600),
-        next_root: None,
+        next_root: next.map(|next| Hash::from_bytes(named(next))),
     };
     documents::sign(&descriptor, &key).unwrap().bytes().to_vec()
 }
 
-/// An HTTPS server of `localhost` that gives one answer to one visitor, and its authority.
-fn https(answer: Vec<u8>) -> (u16, RootCertStore) {
+fn key(root: u8) -> Key {
+    Seed::from_bytes([root; 32]).node_key()
+}
+
+fn key_of(root: u8) -> PeerId {
+    key(root).peer_id()
+}
+
+/// An HTTPS server of `localhost` that gives each visitor the next answer, and its authority.
+fn https(answers: Vec<Vec<u8>>) -> (u16, RootCertStore) {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
@@ -194,23 +212,26 @@ fn https(answer: Vec<u8>) -> (u16, RootCertStore) {
         .unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let config = Arc::new(config);
     std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        let tls = ServerConnection::new(Arc::new(config)).unwrap();
-        let mut stream = StreamOwned::new(tls, stream);
-        let mut request = [0; 4_096];
-        // a visitor that does not trust us never asks
-        if matches!(stream.read(&mut request), Ok(1..)) {
-            stream.write_all(&answer).unwrap();
-            stream.conn.send_close_notify();
-            stream.flush().unwrap();
+        for answer in answers {
+            let (stream, _) = listener.accept().unwrap();
+            let tls = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = StreamOwned::new(tls, stream);
+            let mut request = [0; 4_096];
+            // a visitor that does not trust us never asks
+            if matches!(stream.read(&mut request), Ok(1..)) {
+                stream.write_all(&answer).unwrap();
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
         }
     });
     (port, roots)
 }
 
 async fn get_https(domain: &str, fragment: &str, trusted: bool) -> Result<Fetched, Fault> {
-    let (port, roots) = https(answer("200 OK", &descriptor(domain)));
+    let (port, roots) = https(vec![answer("200 OK", &descriptor(domain))]);
     let roots = if trusted {
         roots
     } else {
@@ -238,4 +259,56 @@ async fn a_certificate_of_no_authority_is_refused() {
     let (code, detail) = refused(get_https("localhost", "", false).await);
     assert_eq!(code, Code::DescriptorUnreachable);
     assert!(detail.contains("certificate"), "{detail}");
+}
+
+// covers: SUORA-DOC-100, SUORA-DOC-101
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_of_first_contact_stays_the_agencys_until_it_names_another() {
+    // first contact, somebody else's root, an heir that is named, the heir, and the old one again
+    let pages = [
+        (4, 1, None),
+        (5, 9, None),
+        (4, 2, Some(6)),
+        (6, 3, None),
+        (4, 4, None),
+    ];
+    let pages = pages.map(|(root, sequence, next)| page("localhost", root, sequence, next));
+    // once more for the doctor, who asks twice: for the page and for the time
+    let visits = pages.iter().chain([&pages[4]; 2]);
+    let (port, roots) = https(visits.map(|page| answer("200 OK", page)).collect());
+    let agency: Agency = format!("https://localhost:{port}").parse().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // each call is a new run of the program
+    let call = async || -> Result<AgencyId, Fault> {
+        let memory = Memory::of(&agency, dir.path().into());
+        let mut trust = Trust::default();
+        if let Some(recalled) = memory.recall()? {
+            trust.recall(&recalled)?;
+        }
+        let fetched = fetcher(TIME_MAX, roots.clone()).fetch(&agency).await?;
+        let taken = trust.take(&fetched, Clock::start().now().utc)?;
+        memory.keep(&taken)?;
+        Ok(taken.root)
+    };
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        said.push(call().await.map_err(|fault| fault.code));
+    }
+    let id = |root| Ok(AgencyId::of_root(&key_of(root)));
+    let changed = Err(Code::RootChanged);
+    assert_eq!(said, [id(4), changed, id(4), id(6), changed]);
+    let doctor = Doctor {
+        key: dir.path().join("suora.key"),
+        agency: Some(agency.clone()),
+        desk: None,
+        credential: None,
+        memory: Some(dir.path().into()),
+        key_log: false,
+        fetcher: fetcher(TIME_MAX, roots.clone()),
+        times: Times::default(),
+    };
+    let findings = doctor.look(&Clock::start()).await;
+    let of = |check| findings.iter().find(|finding| finding.check == check);
+    let code = of("agency").and_then(|finding| Some(finding.fault.as_ref()?.code));
+    assert_eq!(code, Some(Code::RootChanged), "{findings:?}");
 }
