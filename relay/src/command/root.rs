@@ -1,7 +1,7 @@
 //! `suora-relay root`: from one root key to the next (`spec/documents.md`, section 7). The old
 //! root names the new one while it is still believed; later the new one takes over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use suora_protocol::fault::{Code, Fault};
@@ -10,6 +10,7 @@ use suora_protocol::identity::AgencyId;
 use super::descriptor::Draft;
 use super::init;
 use super::phrase::Phrases;
+use super::register::Register;
 use crate::clock::Clock;
 use crate::keys;
 
@@ -30,6 +31,12 @@ pub enum What {
         /// The folders.
         #[command(flatten)]
         folders: Folders,
+        /// The folder issuing/ of `init`, whose register says whose credentials end.
+        #[arg(long)]
+        issuing: Option<PathBuf>,
+        /// Change although every credential ends by it.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -49,6 +56,15 @@ pub struct Folders {
 
 fn bad(what: &str) -> Fault {
     Fault::new(Code::BadConfig).with(what)
+}
+
+/// How many people's credentials an issuing folder's register holds.
+fn enrolled(issuing: &Path) -> Result<usize, Fault> {
+    // a folder that is none would have an empty register
+    if !issuing.join("issuing.key").exists() {
+        return Err(bad(&format!("{}: no issuing.key", issuing.display())));
+    }
+    Ok(Register::read(issuing)?.person.len())
 }
 
 impl What {
@@ -90,6 +106,8 @@ impl What {
             }
             Self::Change {
                 folders: Folders { root, next, out },
+                issuing,
+                yes,
             } => {
                 let _held = keys::hold(&root)?;
                 let draft = Draft::read(&root)?;
@@ -105,7 +123,20 @@ impl What {
                         "the change was made already; sign with --root and the new folder",
                     ));
                 }
+                let enrolled = issuing.as_deref().map(enrolled).transpose()?;
+                let whose = match enrolled {
+                    Some(count) => format!("credentials of the register: {count}"),
+                    None => "every credential (--issuing DIR counts them)".into(),
+                };
+                if !yes && enrolled != Some(0) {
+                    return Err(bad(&format!(
+                        "this change ends {whose}; make ready to renew them at once, then say --yes"
+                    )));
+                }
                 draft.moved(&next).sign(&key, &out, now)?;
+                if let Some(count) = enrolled {
+                    println!("Credentials to renew: {count}.");
+                }
                 println!(
                     "The root id is {} now. Nodes that know the old one take it.",
                     id.to_text()

@@ -143,6 +143,9 @@ fn root(agency: &Agency, step: &str) -> Vec<OsString> {
     arguments.extend(["--root".into(), agency.path("root").into()]);
     arguments.extend(["--next".into(), agency.path("next").into()]);
     arguments.extend(["--out".into(), agency.path("relay/descriptor.cose").into()]);
+    if step == "change" {
+        arguments.push("--yes".into());
+    }
     arguments
 }
 
@@ -179,7 +182,22 @@ fn a_root_names_the_next_one_and_then_gives_way_to_it() {
         "nothing has changed yet"
     );
 
-    success(root(&agency, "change"));
+    // every credential ends by it, so it asks
+    let with = |more: &[&str]| {
+        let mut arguments = root(&agency, "change");
+        arguments.retain(|argument| argument != "--yes");
+        arguments.extend(more.iter().map(Into::into));
+        arguments
+    };
+    let issuing = agency.path("issuing").display().to_string();
+    assert!(failure(with(&[])).contains("--yes"));
+    let said = failure(with(&["--issuing", &issuing]));
+    assert!(said.contains("the register: 1"), "{said}");
+    let nowhere = agency.path("next").display().to_string();
+    assert!(failure(with(&["--issuing", &nowhere])).contains("no issuing.key"));
+    assert_eq!(agency.descriptor().sequence, 2, "nothing has changed yet");
+    let said = success(with(&["--issuing", &issuing, "--yes"]));
+    assert!(said.contains("to renew: 1."), "{said}");
     let changed = agency.descriptor();
     let next = agency.key("next/root.key").peer_id();
     assert_eq!(changed.agency, AgencyId::of_root(&next));
