@@ -33,8 +33,8 @@ help:
 
 # A C and C++ compiler and make for SQLite, AWS-LC, OpenH264 and Opus, cmake for Opus, nasm for
 # OpenH264 (without it encoding takes three times as long), ALSA's headers and pkg-config to find
-# them for microphone and loudspeaker, Python's venv for the tools of the tests, npm for the
-# js-libp2p node that meets the relay in one of them.
+# them for microphone and loudspeaker, Python's venv for the tools that judge speech and schemas.
+# With FOREIGN, as `make test` asks, npm and the stock nodes of libp2p that meet the relay there.
 deps:
 	@missing=()
 	have() { command -v "$$1" >/dev/null 2>&1; }
@@ -45,7 +45,7 @@ deps:
 	have pkg-config || missing+=(pkg-config)
 	pkg-config --exists alsa 2>/dev/null || missing+=(libasound2-dev)
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-	have npm || missing+=(npm)
+	[[ -z "$(FOREIGN)" ]] || have npm || missing+=(npm)
 	if (( $${#missing[@]} )); then
 		as_root=()
 		(( EUID == 0 )) || as_root=(sudo)
@@ -70,7 +70,7 @@ deps:
 		$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 		cp $(REQUIREMENTS) $(TOOLS)/requirements.txt
 	fi
-	interop-tests/foreign/install $(TOOLS)/foreign
+	[[ -z "$(FOREIGN)" ]] || interop-tests/foreign/install $(TOOLS)/foreign
 
 build: deps
 	@cargo build $(ALL)
@@ -100,8 +100,9 @@ tests:
 house:
 	@cargo test $(ALL) --test it house:: -- --nocapture
 
-test: deps
+test:
 	@started=$$SECONDS
+	$(MAKE) --no-print-directory deps FOREIGN=1
 	for step in fmt-check clippy doc lean tests; do
 		echo "test: $$step"
 		began=$$SECONDS
