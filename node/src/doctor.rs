@@ -165,7 +165,12 @@ impl Doctor {
         let bytes = fs::read(path).map_err(|error| {
             Fault::new(Code::BadFile).with(format!("{}: {error}", path.display()))
         })?;
-        let credential = chain::credential(&Signed::from_bytes(bytes)?, page, now)?;
+        let credential = Signed::from_bytes(bytes)
+            .and_then(|signed| chain::credential(&signed, page, now))
+            .map_err(|fault| match fault.is_form() {
+                true => Fault::new(Code::BadFile).with(format!("{}: {fault}", path.display())),
+                false => fault,
+            })?;
         if seed.is_some_and(|seed| seed.node_key().peer_id() != credential.peer) {
             return Err(Fault::new(Code::WrongSigner)
                 .with("the credential belongs to another key than this key file"));

@@ -138,7 +138,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches a descriptor, unverified. A file that cannot be read is [`Code::BadFile`], an
+    /// Fetches a descriptor, unverified. A file that cannot be read or is no descriptor is [`Code::BadFile`], an
     /// address that gives no descriptor [`Code::DescriptorUnreachable`], more than
     /// [`SIZE_MAX`] bytes [`Code::TooLarge`], another domain's page [`Code::WrongAgency`].
     pub async fn fetch(&self, agency: &Agency) -> Result<Fetched, Fault> {
@@ -223,7 +223,16 @@ async fn read(path: &PathBuf) -> Result<Bytes, Fault> {
     if bytes.len() > SIZE_MAX {
         return Err(too_large());
     }
-    Ok(bytes.into())
+    let bytes = Bytes::from(bytes);
+    let given = Signed::from_bytes(bytes.clone())
+        .and_then(|signed| chain::descriptor_as_given(&signed, Clock::start().now().utc));
+    match given {
+        // nobody sent it
+        Err(fault) if fault.is_form() => {
+            Err(Fault::new(Code::BadFile).with(format!("{}: {fault}", path.display())))
+        }
+        _ => Ok(bytes),
+    }
 }
 
 /// The descriptor that a domain serves has to be that domain's own.

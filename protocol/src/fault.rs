@@ -245,6 +245,15 @@ impl Fault {
         self.detail = Some(detail.into());
         self
     }
+
+    /// Whether bytes had not the form that was expected: where they lie in a file, the file is at
+    /// fault and no other end.
+    pub const fn is_form(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Malformed | Code::NotDeterministic | Code::TooLarge | Code::WrongKind
+        )
+    }
 }
 
 impl fmt::Display for Fault {

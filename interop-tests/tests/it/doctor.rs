@@ -251,7 +251,7 @@ async fn credentials_are_looked_at_where_they_lie() {
     assert_eq!(findings.state("credential"), ("good", None));
     fs::write(&credential, "damaged").unwrap();
     let (_, findings) = node(&agency, &key, &[]).await;
-    assert_eq!(findings.state("credential"), ("bad", Some("malformed")));
+    assert_eq!(findings.state("credential"), ("bad", Some("bad-file")));
 
     let now = suora_node::clock::Clock::start().now().utc;
     let hours = |hours: i64| Timestamp::from_secs(now.as_secs() + hours * 3_600);

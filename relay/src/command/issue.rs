@@ -11,7 +11,7 @@ use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::limits::{CREDENTIAL_DAYS_MAX, TEXT_MAX};
 use suora_protocol::time::Timestamp;
 
-use super::descriptor::{date, read};
+use super::descriptor::{date, of, read};
 use super::init;
 use super::phrase::Phrases;
 use super::register::{Person, Register};
@@ -151,8 +151,9 @@ struct Issuing {
 impl Signer {
     fn open(&self, phrases: &Phrases) -> Result<Issuing, Fault> {
         let now = Clock::start().now().utc;
-        let signed = Signed::from_bytes(read(&self.descriptor)?)?;
-        let descriptor = chain::descriptor_as_given(&signed, now)?;
+        let descriptor = Signed::from_bytes(read(&self.descriptor)?)
+            .and_then(|signed| chain::descriptor_as_given(&signed, now))
+            .map_err(of(&self.descriptor))?;
         let key = phrases.open(&self.issuing.join("issuing.key"))?;
         let listed = descriptor
             .keys

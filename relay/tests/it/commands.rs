@@ -473,12 +473,15 @@ fn a_refusal_says_what_happened_and_what_to_do_in_the_persons_language() {
         ("sv_SE.UTF-8", Texts::new("sv")),
         ("C", Texts::new("en")),
     ] {
-        let (sentence, next) = texts.code(Code::Malformed);
+        let (sentence, next) = texts.code(Code::BadFile);
         let said = said(language);
         let lines: Vec<&str> = said.lines().map(str::trim).collect();
         assert_eq!(lines.len(), 3, "{said}");
         assert_eq!(lines[0], format!("suora-relay: {sentence}"));
-        assert!(lines[1].ends_with("[malformed]"), "{said}");
+        assert!(
+            lines[1].starts_with("/etc/passwd: ") && lines[1].ends_with("[bad-file]"),
+            "{said}"
+        );
         assert_eq!(lines[2], next);
     }
 }
