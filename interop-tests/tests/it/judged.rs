@@ -300,12 +300,40 @@ fn the_picture_of_a_person_who_signs_comes_back_without_any_sound() {
     };
     let after = signed(step, S(9), S(12));
     assert!(after > 30, "{after} pictures after the way became narrow");
+    let thin = signed(Weather::delay(20).narrow(70_000), S(10), S(40));
+    assert!(thin > 60, "{thin} pictures on a thin way");
     let tight = Weather {
         capacity: vec![(S(0), 2_000_000), (S(5), 40_000), (S(15), 2_000_000)],
         ..Weather::delay(20)
     };
     let after = signed(tight, S(70), S(75));
     assert!(after > 60, "{after} pictures after a rest");
+}
+
+// covers: SUORA-MED-024
+#[test]
+fn who_goes_mute_while_nothing_gets_through_is_seen_again_after_it() {
+    let dark = Weather {
+        blackouts: vec![(S(5), S(9))],
+        ..Weather::delay(20)
+    };
+    let plan = Plan {
+        middle: [dark.clone(), dark],
+        ..Plan::default()
+    };
+    let mut pair = Pair::new(&plan).unwrap();
+    pair.net.run_to(S(8));
+    let signs = Media {
+        audio: false,
+        video: true,
+    };
+    pair.switch(0, signs);
+    pair.switch(1, signs);
+    pair.net.run_to(S(13));
+    let begin = pair.at(S(0));
+    let shown = pair.person(1).end.diary.shown.iter();
+    let late = shown.filter(|shown| shown.at.since(begin) > S(11)).count();
+    assert!(late > 20, "{late} pictures");
 }
 
 /// The control: an end that says that it is muted, and goes on sending.

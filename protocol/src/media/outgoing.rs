@@ -68,12 +68,20 @@ pub struct Outgoing<S> {
     keyframe: bool,
     beat: Option<Instant>,
     report: Option<Instant>,
-    /// When something left that no report can have told of yet.
-    untold: Option<Instant>,
+    /// When something left that no report can have told of yet, and what QUIC had heard by then.
+    untold: Option<(Instant, Heard)>,
     /// Packets of sound that left before.
     sounds: u64,
-    /// Nothing gets through: sound that had left and bytes that were acknowledged when that began.
-    silent: Option<(u64, u64)>,
+    /// Nothing gets through, since this was all.
+    silent: Option<Heard>,
+}
+
+/// Packets of sound that had left and bytes that were acknowledged at some moment. While the
+/// first stays, nothing is left to report, and growth of the second is the sign of life.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    sounds: u64,
+    acked: u64,
 }
 
 impl<S> Outgoing<S> {
@@ -173,28 +181,45 @@ impl<S> Outgoing<S> {
         Ok(())
     }
 
-    /// Pictures stop where nothing that left gets through. While no sound leaves, nothing is left
-    /// to report: then what QUIC hears counts.
+    /// Pictures stop where nothing that left gets through. While no sound leaves, a picture on its
+    /// way is all that a report could tell of, and only once it is whole: then what QUIC hears counts.
     fn listen(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {
-        if let Some((sounds, acked)) = self.silent {
-            if self.sounds == sounds && quic.way().acked > acked {
+        let heard = self.heard(quic);
+        let lives = |before: &Heard| heard.sounds == before.sounds && heard.acked > before.acked;
+        if let Some(before) = &mut self.silent {
+            if lives(before) {
                 self.silent = None;
                 self.untold = None;
                 self.rate.heard(now);
-                self.sender.handle_input(now, Input::Heard)?;
+                return self.sender.handle_input(now, Input::Heard);
+            }
+            if before.sounds != heard.sounds {
+                *before = heard;
             }
             return Ok(());
         }
-        let Some(untold) = self.untold else {
+        let Some((since, before)) = &mut self.untold else {
             return Ok(());
         };
-        let trip = self.rate.round_trip().unwrap_or(FIRST_ROUND_TRIP);
-        if now.mono.saturating_duration_since(untold) < limits::UNTOLD + trip {
+        if lives(before) {
+            (*since, *before) = (now.mono, heard);
             return Ok(());
         }
-        self.silent = Some((self.sounds, quic.way().acked));
-        self.rate.silence(untold);
+        let since = *since;
+        let trip = self.rate.round_trip().unwrap_or(FIRST_ROUND_TRIP);
+        if now.mono.saturating_duration_since(since) < limits::UNTOLD + trip {
+            return Ok(());
+        }
+        self.silent = Some(heard);
+        self.rate.silence(since);
         self.sender.handle_input(now, Input::Silence)
+    }
+
+    fn heard(&self, quic: &impl Quic<Stream = S>) -> Heard {
+        Heard {
+            sounds: self.sounds,
+            acked: quic.way().acked,
+        }
     }
 
     /// The other end has all of this stream.
@@ -276,12 +301,14 @@ impl<S> Outgoing<S> {
         self.flush(now, quic);
         let sounds = self.sender.sent().packets;
         if std::mem::replace(&mut self.sounds, sounds) != sounds {
-            self.untold.get_or_insert(now.mono);
+            let heard = self.heard(quic);
+            self.untold.get_or_insert((now.mono, heard));
         }
     }
 
     /// Hands QUIC what it takes now, oldest picture first.
     fn flush(&mut self, now: Now, quic: &mut impl Quic<Stream = S>) {
+        let heard = self.heard(quic);
         let mut took = Vec::new();
         let mut gone = Vec::new();
         for (number, outgoing) in &mut self.streams {
@@ -302,7 +329,7 @@ impl<S> Outgoing<S> {
                 match quic.write(stream, chunk) {
                     Ok(0) => break,
                     Ok(written) => {
-                        self.untold.get_or_insert(now.mono);
+                        self.untold.get_or_insert((now.mono, heard));
                         outgoing.taken += written;
                         chunk.advance(written);
                         if chunk.is_empty() {
