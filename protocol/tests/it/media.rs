@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use suora_protocol::fault::Code;
 use suora_protocol::limits;
+use suora_protocol::media::rate::Rate;
 use suora_protocol::media::receiver::{self, Receiver};
-use suora_protocol::media::rtcp::{self, ArrivalReport, Report};
+use suora_protocol::media::rtcp::{self, ArrivalReport, Arrivals, Report};
 use suora_protocol::media::rtp::{self, Out};
 use suora_protocol::media::sender::{self, Sender};
 use suora_protocol::media::{EncodedFrame, Kind, flow, h264};
@@ -463,15 +464,26 @@ fn what_quic_would_send_again_of_a_picture_is_taken_back_when_the_camera_goes_of
 
 #[test]
 fn reports_whose_clock_runs_away_harm_nobody() {
-    let now = base();
+    let mut now = base();
     let mut sender = sender(now);
-    let mut at = 0_u32;
-    for _ in 0..6_000 {
-        at = at.wrapping_add(0x7fff_ffff);
-        sender.feedback(&ArrivalReport {
-            at,
-            tracks: Vec::new(),
-        });
+    let mut rate = Rate::new((50_000, 2_000_000));
+    for step in [0x7fff_ffff_u32, 0x8000_0001] {
+        let mut at = 0_u32;
+        for number in 0..6_000 {
+            send(&mut sender, now, sender::Input::Frame(sound(now)));
+            at = at.wrapping_add(step);
+            let age = Some(Duration::from_millis(number % 8_000));
+            let arrivals = Arrivals {
+                ssrc: SSRCS[0],
+                begin: u16::try_from(u64::from(SSRCS[0] >> 17) + number).unwrap(),
+                ages: vec![age],
+            };
+            let tracks = vec![arrivals];
+            let feedback = sender.feedback(&ArrivalReport { at, tracks });
+            rate.report(now, &feedback);
+            now = now.after(Duration::from_millis(20));
+        }
+        assert!((50_000..=2_000_000).contains(&rate.target()));
     }
 }
 

@@ -219,25 +219,28 @@ fn a_first_keyframe_leaves_at_what_a_train_found_before_anything_is_acknowledged
     }
 }
 
+/// A packet of sound that left at this second is told of: it took `way` ms, by the other clock.
+fn told(delay: &mut Delay, second: u32, way: i64) {
+    let now = base().after(MS(1_000) * second);
+    let at = i64::from(second) * 1_000_000 + way * 1_000;
+    let packet = Packet {
+        kind: Kind::Audio,
+        sent: now.mono,
+        bytes: 100,
+        fate: Fate::Arrived(Some(at)),
+    };
+    let packets = vec![packet];
+    delay.report(
+        now.after(MS(2 * way.unsigned_abs())),
+        &Feedback { at, packets },
+    );
+}
+
 #[test]
 fn a_way_that_became_longer_is_not_taken_for_full_for_ever() {
     let mut delay = Delay::default();
-    let start = base();
-    for second in 0..130_u32 {
-        let now = start.after(MS(1_000) * second);
-        let way = if second < 10 { 10 } else { 100 };
-        let arrived = i64::from(second) * 1_000_000 + way * 1_000;
-        let packet = Packet {
-            kind: Kind::Audio,
-            sent: now.mono,
-            bytes: 100,
-            fate: Fate::Arrived(Some(arrived)),
-        };
-        let feedback = Feedback {
-            at: arrived,
-            packets: vec![packet],
-        };
-        delay.report(now.after(MS(2 * way.unsigned_abs())), &feedback);
+    for second in 0..130 {
+        told(&mut delay, second, if second < 10 { 10 } else { 100 });
         if second == 60 {
             assert_eq!(delay.round_trip(), Some(MS(20)));
         }
@@ -249,24 +252,9 @@ fn a_way_that_became_longer_is_not_taken_for_full_for_ever() {
 #[test]
 fn what_was_short_before_a_long_silence_is_forgotten() {
     let mut delay = Delay::default();
-    let tell = |delay: &mut Delay, second: u32, way: i64| {
-        let now = base().after(MS(1_000) * second);
-        let arrived = i64::from(second) * 1_000_000 + way * 1_000;
-        let packet = Packet {
-            kind: Kind::Audio,
-            sent: now.mono,
-            bytes: 100,
-            fate: Fate::Arrived(Some(arrived)),
-        };
-        let feedback = Feedback {
-            at: arrived,
-            packets: vec![packet],
-        };
-        delay.report(now.after(MS(50)), &feedback);
-    };
-    tell(&mut delay, 0, 10);
+    told(&mut delay, 0, 10);
     // ten minutes of a clock that drifts by 200 millionths
-    tell(&mut delay, 600, 130);
+    told(&mut delay, 600, 130);
     assert_eq!(delay.queue(), Duration::ZERO);
 }
 
