@@ -20,6 +20,7 @@ use suora_node::engine::ports::{
     Expected, Fetched, Input, LinkEvent, Local, Proof, Recalled, SessionEvent,
 };
 use suora_node::engine::{Engine, Role};
+use suora_node::path;
 use suora_node::report::Report;
 use suora_node::view::View;
 use suora_protocol::documents::{DeskId, SessionId};
@@ -104,6 +105,8 @@ struct Node {
     recalled: Option<Recalled>,
     proofs: Vec<Proof>,
     local: Local,
+    /// The networks of its machine; none: every address is within its reach.
+    networks: Option<Vec<path::Network>>,
     account: Option<(Key, bool)>,
     link: Option<LinkId>,
     framer: Framer,

@@ -319,7 +319,7 @@ async fn with_ourselves(clock: &Clock) -> Result<String, Fault> {
         require_pq: false,
     };
     let _taken = host.expect(expected);
-    let dialled = tokio::time::timeout(Duration::from_secs(5), guest.dial(&dial)).await;
+    let dialled = tokio::time::timeout(Duration::from_secs(5), guest.dial(&dial)?).await;
     let connected = match dialled {
         Ok(Ok(connected)) => connected?,
         _ => return Err(Fault::new(Code::HandshakeFailed).with("no answer from ourselves")),

@@ -181,23 +181,21 @@ impl Endpoint {
         receiver
     }
 
-    /// Dials a host; the answer is its connection.
-    pub fn dial(&self, dial: &Dial) -> oneshot::Receiver<Result<Connected, Fault>> {
+    /// Dials a host; the answer is its connection. A fault comes at once where there is nothing
+    /// to dial from here, which no other try would mend: [`Code::NoPath`].
+    pub fn dial(&self, dial: &Dial) -> Result<oneshot::Receiver<Result<Connected, Fault>>, Fault> {
         let (answer, receiver) = oneshot::channel();
-        let connecting = self.connect(dial);
+        let connecting = self.connect(dial)?;
         let (socket, session, invite) = (self.socket.clone(), dial.session, dial.invite);
         let (fingerprint, require_pq) = (dial.fingerprint, dial.require_pq);
         tokio::spawn(async move {
-            let result = match connecting {
-                Ok(connecting) => match connecting.await {
-                    Ok(connection) => connected(connection, &socket, session, &invite, fingerprint),
-                    Err(error) => Err(unmet(&error, require_pq)),
-                },
-                Err(fault) => Err(fault),
+            let result = match connecting.await {
+                Ok(connection) => connected(connection, &socket, session, &invite, fingerprint),
+                Err(error) => Err(unmet(&error, require_pq)),
             };
             let _ = answer.send(result);
         });
-        receiver
+        Ok(receiver)
     }
 
     fn connect(&self, dial: &Dial) -> Result<quinn::Connecting, Fault> {

@@ -457,6 +457,9 @@ impl Engine {
         let ending = session.ending();
         if self.contact_over(&session, &ending, accepted) {
             self.conclude(now, &session);
+        } else if session.undialled {
+            // from here it would go on so, at the cost of one officer after the other
+            self.fail(now, ending);
         }
     }
 

@@ -4,8 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use suora_protocol::fault::{Code, Fault};
+
 pub mod routes;
 pub mod socket;
+
+use self::routes::Real;
 
 /// A network of an own interface: an address in it, and how many bits its addresses share.
 pub type Network = (IpAddr, u8);
@@ -64,6 +68,51 @@ pub fn is_within_reach(ip: IpAddr, own: &[Network]) -> bool {
         || own
             .iter()
             .any(|network| shares(*network, ip.to_canonical()))
+}
+
+/// Which addresses of an invite are dialled, each through the first of our sockets of its family:
+/// `sockets` says where each is bound. `own` are this machine's networks, or why they cannot be
+/// listed; then every private address counts as a stranger's. `loopback` and `routed` are what
+/// the person asked for. None that may be dialled is [`Code::NoPath`], with what would help.
+pub fn dialled(
+    addresses: &[SocketAddr],
+    sockets: &[SocketAddr],
+    own: Result<&[Network], &str>,
+    (loopback, routed): (bool, bool),
+) -> Result<Vec<Real>, Fault> {
+    let near = own.unwrap_or_default();
+    let mut reals: Vec<Real> = Vec::new();
+    let mut is_foreign = false;
+    for address in addresses {
+        // one address written in two ways is still one
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let of_family = |bound: &SocketAddr| bound.is_ipv4() == address.is_ipv4();
+        let Some(socket) = sockets.iter().position(of_family) else {
+            continue;
+        };
+        if refusal(address, loopback).is_some() || reals.contains(&(socket, address)) {
+            continue;
+        }
+        if routed || is_within_reach(address.ip(), near) {
+            reals.push((socket, address));
+        } else {
+            is_foreign = true;
+        }
+    }
+    if !reals.is_empty() {
+        return Ok(reals);
+    }
+    let why = match own {
+        _ if !is_foreign => "none of the officer's addresses can be dialled from here".into(),
+        Ok(_) => "the officer is in a private network that is none of this machine's; where \
+                  routers join the two, --routed lets it be dialled"
+            .into(),
+        Err(error) => format!(
+            "the officer is in a private network, and which are this machine's own cannot be \
+             found out ({error}); --routed lets it be dialled all the same"
+        ),
+    };
+    Err(Fault::new(Code::NoPath).with(why))
 }
 
 fn shares((address, bits): Network, ip: IpAddr) -> bool {
@@ -156,5 +205,35 @@ mod tests {
         for public in ["192.0.2.1", "172.32.0.1", "100.128.0.1", "2001:db8::1"] {
             assert!(reaches(public), "{public}");
         }
+    }
+
+    // covers: SUORA-SET-015, SUORA-SET-130
+    #[test]
+    fn where_nothing_can_be_dialled_the_person_learns_what_would_help() {
+        let of = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let sockets = of(&["0.0.0.0:40000", "[::]:40000"]);
+        let own: &[Network] = &[("10.2.0.7".parse().unwrap(), 16)];
+        let why = |addresses: &[&str], own| {
+            let fault = dialled(&of(addresses), &sockets, own, (false, false)).unwrap_err();
+            assert_eq!(fault.code, Code::NoPath);
+            fault.detail.unwrap()
+        };
+        let far = ["10.1.0.7:443", "127.0.0.1:443"];
+        assert!(why(&far, Ok(own)).contains("none of this machine's"));
+        assert!(why(&far, Ok(own)).contains("--routed"));
+        // a machine that may not look at its interfaces does not blame the officer
+        let blind = why(&["10.2.0.8:443"], Err("permission denied"));
+        assert!(blind.contains("permission denied") && blind.contains("--routed"));
+        assert!(!why(&["127.0.0.1:443", "10.2.0.8:0"], Ok(own)).contains("--routed"));
+        let listed = of(&["10.2.0.8:443", "[::ffff:10.2.0.8]:443", "10.1.0.7:443"]);
+        let near = vec![(0, listed[0])];
+        assert_eq!(
+            dialled(&listed, &sockets, Ok(own), (false, false)),
+            Ok(near.clone())
+        );
+        let both = vec![near[0], (0, listed[2])];
+        assert_eq!(dialled(&listed, &sockets, Ok(own), (false, true)), Ok(both));
     }
 }

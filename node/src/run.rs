@@ -273,10 +273,14 @@ impl Node {
                     let (id, answer) = (expected.session, self.endpoint.expect(expected));
                     self.start(id, true, answer);
                 }
-                Output::Dial(dial) => {
-                    let (id, answer) = (dial.session, self.endpoint.dial(&dial));
-                    self.start(id, false, answer);
-                }
+                Output::Dial(dial) => match self.endpoint.dial(&dial) {
+                    Ok(answer) => self.start(dial.session, false, answer),
+                    Err(fault) => {
+                        let undialled = SessionEvent::Undialled(fault);
+                        let input = Input::Session(dial.session, undialled);
+                        self.engine.handle_input(self.clock.now(), input);
+                    }
+                },
                 Output::Forget(id) => self.forget(id),
                 Output::Session(id, command) => self.tell(id, command),
                 Output::View(view) => self.view(view, show),

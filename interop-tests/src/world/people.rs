@@ -8,6 +8,7 @@ use bytes::Bytes;
 use suora_node::engine::ports::{Input, Local, Proof};
 use suora_node::engine::{Engine, Role, Settings};
 use suora_node::intent::Intent;
+use suora_node::path::Network;
 use suora_node::report::Report;
 use suora_node::view::{Stage, View};
 use suora_protocol::documents::{Descriptor, DeskId, Signed, Verified, chain};
@@ -61,6 +62,17 @@ impl World {
     /// From now on this node is where another one is, as in an office.
     pub fn moves_to(&mut self, id: NodeId, other: NodeId) {
         self.nodes[id.0].prefix = self.nodes[other.0].prefix;
+    }
+
+    /// A node's machine is in this network, and nowhere else.
+    pub fn is_in(&mut self, id: NodeId, network: Network) {
+        let node = &mut self.nodes[id.0];
+        for address in &mut node.local.addresses {
+            address.set_ip(network.0);
+        }
+        node.networks = Some(vec![network]);
+        let local = node.local.clone();
+        self.tell(id, Input::Local(local));
     }
 
     /// An officer of the desk who answers by hand, and serves on.
@@ -121,6 +133,7 @@ impl World {
                 fingerprint: Hash::of(format!("certificate {number}").as_bytes()),
                 addresses: vec![SocketAddr::from(([192, 0, 2, 1], port))],
             },
+            networks: None,
             account: None,
             link: None,
             framer: Framer::new(),

@@ -1,6 +1,7 @@
 //! Media connections by their contract, and the control streams inside them.
 
 use suora_node::engine::ports::{Dial, Expected, Input, SessionCommand, SessionEvent};
+use suora_node::path;
 use suora_node::report::{Path, Security};
 use suora_protocol::documents::{SessionId, chain};
 use suora_protocol::fault::{Code, Culprit, Fault};
@@ -23,6 +24,21 @@ pub(super) struct Connection {
 
 impl World {
     pub(super) fn dial(&mut self, id: NodeId, dial: Dial) {
+        let node = &self.nodes[id.0];
+        if let Some(networks) = &node.networks
+            && let Err(fault) = path::dialled(
+                &dial.addresses,
+                &node.local.addresses,
+                Ok(networks),
+                (false, false),
+            )
+        {
+            self.tell(
+                id,
+                Input::Session(dial.session, SessionEvent::Undialled(fault)),
+            );
+            return;
+        }
         self.wires += 1;
         let wire = self.wires;
         let connection = Connection {

@@ -158,7 +158,8 @@ async fn offered(faults: Faults, require_pq: bool) -> BTreeMap<usize, Vec<u8>> {
     let host = UdpSocket::bind(LOOPBACK).await.unwrap();
     let guest = endpoint(faults);
     let to = vec![host.local_addr().unwrap()];
-    let _answer = guest.dial(&dial(to, Hash::from_bytes([3; 32]), require_pq));
+    let dial = dial(to, Hash::from_bytes([3; 32]), require_pq);
+    let _answer = guest.dial(&dial).unwrap();
     let (mut frames, mut buffer) = (BTreeMap::new(), [0; 2_000]);
     loop {
         let received = timeout(Duration::from_secs(5), host.recv(&mut buffer));
@@ -216,7 +217,8 @@ async fn an_address_that_is_listed_again_in_other_words_is_dialled_once() {
     let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{}", at.port()).parse().unwrap();
     let guest = endpoint(Faults::default());
     let to = vec![at, mapped, at];
-    let _answer = guest.dial(&dial(to, Hash::from_bytes([3; 32]), false));
+    let dial = dial(to, Hash::from_bytes([3; 32]), false);
+    let _answer = guest.dial(&dial).unwrap();
     let (mut seen, mut buffer) = (Vec::new(), [0; 2_000]);
     // a hybrid hello takes two packets, and is repeated in others
     while seen.len() < 4 {

@@ -119,6 +119,8 @@ pub enum SessionEvent {
     Stats(Box<SessionStats>),
     /// The recording that was asked for is not whole.
     Unrecorded(Fault),
+    /// No address of the invite can be dialled from here, now or later: the session is over.
+    Undialled(Fault),
     /// The session is over.
     Closed(Fault),
 }

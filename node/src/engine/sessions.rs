@@ -61,6 +61,8 @@ pub struct Session {
     pub id: SessionId,
     /// Whether its door is closed.
     pub closed: bool,
+    /// Whether its host could not even be dialled.
+    pub undialled: bool,
     /// What the report will tell.
     pub facts: Facts,
     /// What the other end sends, as it says.
@@ -123,6 +125,7 @@ impl Session {
         Self {
             id,
             closed: false,
+            undialled: false,
             facts: Facts {
                 peer: Some(peer),
                 matched,
@@ -222,6 +225,10 @@ impl Session {
             }
             SessionEvent::Unrecorded(fault) => {
                 self.facts.unrecorded.get_or_insert(fault);
+            }
+            SessionEvent::Undialled(fault) => {
+                (self.closed, self.undialled) = (true, true);
+                self.facts.ending.get_or_insert(fault);
             }
             SessionEvent::Closed(fault) => {
                 self.closed = true;

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use if_addrs::IfAddr;
+use if_addrs::{IfAddr, Interface};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use suora_protocol::documents::{Dcid, SessionId};
@@ -18,7 +18,7 @@ use suora_protocol::limits::ADDRESSES_MAX;
 use tokio::io::Interest;
 
 use super::Network;
-use super::routes::{Real, Routes};
+use super::routes::Routes;
 
 #[derive(Debug)]
 struct Udp {
@@ -27,14 +27,19 @@ struct Udp {
     local: SocketAddr,
 }
 
+/// This machine's interfaces. A sandbox may forbid to look at them.
+fn interfaces() -> io::Result<Vec<Interface>> {
+    let listed = if_addrs::get_if_addrs();
+    listed.inspect_err(|error| tracing::warn!(%error, "this machine's interfaces are not listed"))
+}
+
 /// The networks of this machine's interfaces.
-fn networks() -> Vec<Network> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let network = |interface: if_addrs::Interface| match interface.addr {
+fn networks() -> io::Result<Vec<Network>> {
+    let network = |interface: Interface| match interface.addr {
         IfAddr::V4(v4) => (IpAddr::V4(v4.ip), v4.prefixlen),
         IfAddr::V6(v6) => (IpAddr::V6(v6.ip), v6.prefixlen),
     };
-    interfaces.into_iter().map(network).collect()
+    Ok(interfaces()?.into_iter().map(network).collect())
 }
 
 /// All UDP sockets of a node, and the routes above them.
@@ -83,7 +88,7 @@ impl Socket {
     /// Where we can be reached directly: the bound addresses, or those of the interfaces.
     /// Loopback only on request; link-local never.
     pub fn addresses(&self, loopback: bool) -> Vec<SocketAddr> {
-        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let interfaces = interfaces().unwrap_or_default();
         let mut addresses = Vec::new();
         for udp in &self.sockets {
             if !udp.local.ip().is_unspecified() {
@@ -92,7 +97,7 @@ impl Socket {
             }
             let of_family = interfaces
                 .iter()
-                .map(if_addrs::Interface::ip)
+                .map(Interface::ip)
                 .filter(|ip| ip.is_ipv4() == udp.local.is_ipv4());
             addresses.extend(of_family.map(|ip| SocketAddr::new(ip, udp.local.port())));
         }
@@ -115,38 +120,20 @@ impl Socket {
         self.routes().expect(session, dcid)
     }
 
-    /// A host is dialled. `routed`: private addresses beyond our own networks too. Returns the
-    /// virtual address; no address that we have a socket for and may dial is [`Code::NoPath`].
+    /// A host is dialled; `allowed` are loopback addresses, and private ones beyond our own
+    /// networks. Returns the virtual address; no address that may be dialled is [`Code::NoPath`]:
+    /// see [`super::dialled`].
     pub fn dial(
         &self,
         session: SessionId,
         dcid: Dcid,
         addresses: &[SocketAddr],
-        (loopback, routed): (bool, bool),
+        allowed: (bool, bool),
     ) -> Result<SocketAddr, Fault> {
-        let own = networks();
-        let mut reals: Vec<Real> = Vec::new();
-        let mut detail = "none of the officer's addresses can be dialled from here";
-        for address in addresses {
-            // one address written in two ways is still one
-            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            let of_family = |udp: &Udp| udp.local.is_ipv4() == address.is_ipv4();
-            let Some(socket) = self.sockets.iter().position(of_family) else {
-                continue;
-            };
-            if super::refusal(address, loopback).is_some() || reals.contains(&(socket, address)) {
-                continue;
-            }
-            if routed || super::is_within_reach(address.ip(), &own) {
-                reals.push((socket, address));
-            } else {
-                detail = "the officer is in a private network that is none of this machine's; \
-                          where routers join the two, --routed lets it be dialled";
-            }
-        }
-        if reals.is_empty() {
-            return Err(Fault::new(Code::NoPath).with(detail));
-        }
+        let bound: Vec<SocketAddr> = self.sockets.iter().map(|udp| udp.local).collect();
+        let own = networks().map_err(|error| error.to_string());
+        let own = own.as_deref().map_err(String::as_str);
+        let reals = super::dialled(addresses, &bound, own, allowed)?;
         Ok(self.routes().dial(session, dcid, reals))
     }
 

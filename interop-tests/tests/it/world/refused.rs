@@ -8,7 +8,7 @@ use suora_interop::evil::lie::{change_invites, read, replay_ticket, sign, strang
 use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World, desk};
 use suora_node::intent::Intent;
 use suora_node::report::Outcome;
-use suora_node::view::Stage;
+use suora_node::view::{Stage, View};
 use suora_protocol::documents::{
     self, AddressPolicy, Credential, Invite, KeyUse, Role, Signed, UseKey,
 };
@@ -17,6 +17,7 @@ use suora_protocol::identity::PeerId;
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
 use suora_protocol::wire::guest::{FromHost, ToHost};
+use suora_protocol::wire::officer::FromRelay as FromHub;
 
 use super::{COMPLETED, accept, outcome, reaches, refused, secs};
 
@@ -188,6 +189,44 @@ fn a_desk_that_hides_addresses_is_refused_for_want_of_a_path() {
             assert!(!world.linked(id));
         }
     }
+}
+
+/// How often an officer is asked within two minutes, for a citizen whose machine is in this
+/// network; the officer's is in 10.1.0.0/16.
+fn offers(citizen: &str) -> (World, NodeId, usize) {
+    let mut world = world();
+    let offers: Rc<RefCell<usize>> = Rc::default();
+    let seen = offers.clone();
+    world.tap(move |_, message| {
+        let is_offer = matches!(message, Message::ToOfficer(FromHub::Offer { .. }));
+        *seen.borrow_mut() += usize::from(is_offer);
+        vec![message]
+    });
+    let (otto, anna) = (world.officer(), world.citizen());
+    for (id, ip) in [(otto, "10.1.0.7"), (anna, citizen)] {
+        world.is_in(id, (ip.parse().unwrap(), 16));
+    }
+    world.run(secs(120));
+    let offers = *offers.borrow();
+    (world, anna, offers)
+}
+
+// covers: SUORA-SET-015, SUORA-SET-130
+#[test]
+fn who_can_dial_none_of_the_officers_addresses_is_told_why_after_one_offer() {
+    let (world, anna, asked) = offers("10.2.0.7");
+    assert_eq!(asked, 1);
+    let failed = Some((Outcome::Failed, Some(Code::NoPath)));
+    assert_eq!(outcome(&world, anna), failed);
+    assert_eq!(world.finished(anna), Some(1));
+    let why = world.last(anna, |view| match view {
+        View::Fault { detail, .. } => detail.clone(),
+        _ => None,
+    });
+    assert!(why.is_some_and(|why| why.contains("--routed")));
+    // the control: beside the officer nothing is in the way
+    let (world, anna, asked) = offers("10.1.0.8");
+    assert_eq!((asked > 0, world.saw_someone(anna)), (true, true));
 }
 
 /// Everybody is there, the network does its worst, and this is what the two learn.
