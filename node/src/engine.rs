@@ -394,7 +394,7 @@ impl Engine {
                 Out::Newer(sequence) => {
                     self.hinted(now, sequence);
                 }
-                Out::Conflict(other) => self.conflict(other),
+                Out::Conflict(hello) => self.conflict(&hello),
                 Out::Open(at) => {
                     session.facts.accepted = Some(at);
                     let view = session.view(Stage::Accepted);

@@ -6,7 +6,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use suora_protocol::documents;
 use suora_protocol::fault::{Code, Fault};
@@ -16,6 +15,9 @@ use suora_protocol::time::Timestamp;
 use crate::engine::ports::{Proof, Recalled};
 use crate::fetch::Agency;
 use crate::keys;
+
+/// The most proofs of one kind that are kept.
+const PROOFS_MAX: usize = 16;
 
 /// The memory of one agency.
 #[derive(Debug)]
@@ -104,14 +106,26 @@ impl Memory {
         write(&path, &documents::encode(&file)?)
     }
 
-    /// Keeps two documents that cannot both be true; the folder.
-    pub fn prove(&self, proof: &Proof) -> Result<PathBuf, Fault> {
-        let short = |bytes: &Bytes| Hash::of(bytes).to_hex().get(..16).map(String::from);
-        let name = |bytes| short(bytes).unwrap_or_default();
-        let folder = self.folder.join("proof").join(name(&proof.other));
+    /// Keeps two documents that cannot both be true; the folder. None: as many of
+    /// this kind as are kept are there already. Each kind has its own, so that free keys crowd no two pages out.
+    pub fn prove(&self, proof: &Proof) -> Result<Option<PathBuf>, Fault> {
+        let kind = self.folder.join("proof").join(proof.what.name());
+        let hash = Hash::of(&proof.other).to_hex();
+        let folder = kind.join(hash.get(..16).unwrap_or_default());
+        let kept = match fs::read_dir(&kind) {
+            Ok(entries) => entries.count(),
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => {
+                let what = format!("{}: {error}", kind.display());
+                return Err(Fault::new(Code::BadFile).with(what));
+            }
+        };
+        if kept >= PROOFS_MAX && !folder.exists() {
+            return Ok(None);
+        }
         write(&folder.join("known.cose"), &proof.known)?;
         write(&folder.join("other.cose"), &proof.other)?;
-        Ok(folder)
+        Ok(Some(folder))
     }
 }
 
@@ -138,7 +152,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::engine::ports::Contradiction;
 
     fn recalled(root: u8) -> Recalled {
         Recalled {
@@ -204,9 +221,34 @@ mod tests {
         let proof = Proof {
             known: Bytes::from_static(b"one page"),
             other: Bytes::from_static(b"another"),
+            what: Contradiction::Page,
         };
-        let folder = memory.prove(&proof).unwrap();
+        let folder = memory.prove(&proof).unwrap().unwrap();
         assert_eq!(fs::read(folder.join("known.cose")).unwrap(), proof.known);
         assert_eq!(fs::read(folder.join("other.cose")).unwrap(), proof.other);
+    }
+
+    // covers: SUORA-DOC-104
+    #[test]
+    fn guests_fill_no_disk_with_proofs_and_crowd_no_page_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let file: Agency = "agency.cose".parse().unwrap();
+        let memory = Memory::of(&file, dir.path().to_path_buf());
+        let prove = |number: u8, what| {
+            let proof = Proof {
+                known: Bytes::from_static(b"one page"),
+                other: Bytes::from(vec![number]),
+                what,
+            };
+            memory.prove(&proof).unwrap()
+        };
+        let kept = (0..100).filter_map(|number| prove(number, Contradiction::Hello));
+        assert_eq!(kept.count(), PROOFS_MAX);
+        assert!(prove(0, Contradiction::Hello).is_some(), "it is there");
+        for what in [Contradiction::Page, Contradiction::Invite] {
+            assert!(prove(100, what).is_some(), "{what:?}");
+        }
+        let hellos = fs::read_dir(dir.path().join("proof/hello")).unwrap();
+        assert_eq!(hellos.count(), PROOFS_MAX);
     }
 }

@@ -515,7 +515,14 @@ impl Node {
 
     fn prove(&mut self, proof: &Proof, show: &mut impl FnMut(&View)) {
         match self.config.memory.as_ref().map(|it| it.prove(proof)) {
-            Some(Ok(folder)) => tracing::warn!(folder = %folder.display(), "kept as proof"),
+            Some(Ok(Some(folder))) => {
+                let worth = proof.what.worth();
+                tracing::warn!(folder = %folder.display(), "kept as proof: {worth}");
+            }
+            Some(Ok(None)) => {
+                let what = proof.what.name();
+                tracing::warn!("not kept as proof: proof/{what} holds as many as it may");
+            }
             Some(Err(fault)) => self.fault(fault, show),
             None => {}
         }

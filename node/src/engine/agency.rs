@@ -7,7 +7,7 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Key;
 use suora_protocol::time::Now;
 
-use super::ports::{Fetched, LinkCommand, Output, Proof};
+use super::ports::{Contradiction, Fetched, LinkCommand, Output};
 use super::{Engine, Side};
 
 impl Engine {
@@ -58,10 +58,10 @@ impl Engine {
         self.trust.waits()
     }
 
-    /// Somebody signed that there is another page of our page's sequence: both are kept.
-    pub(super) fn conflict(&mut self, other: Bytes) {
-        if let Some((known, other)) = self.trust.proof(&other) {
-            self.out.push_back(Output::Prove(Proof { known, other }));
+    /// A guest signed that there is another page of our page's sequence.
+    pub(super) fn conflict(&mut self, hello: &Bytes) {
+        if let Some(proof) = self.trust.dispute(hello) {
+            self.out.push_back(Output::Prove(proof));
         }
     }
 
@@ -77,9 +77,9 @@ impl Engine {
             let taken = self.trust.take(&fetched, now.utc);
             if let Err(fault) = &taken
                 && fault.code == Code::Equivocation
-                && let Some((known, other)) = self.trust.proof(&fetched.bytes)
+                && let Some(proof) = self.trust.proof(&fetched.bytes, Contradiction::Page)
             {
-                self.out.push_back(Output::Prove(Proof { known, other }));
+                self.out.push_back(Output::Prove(proof));
             }
             taken
         });

@@ -13,7 +13,7 @@ use suora_protocol::time::{Now, Timestamp};
 use suora_protocol::wire::citizen::FromRelay;
 use suora_protocol::wire::work::{Puzzle, Slot, Work};
 
-use super::ports::{Dial, Output, Proof};
+use super::ports::{Contradiction, Dial, Output};
 use super::sessions::{Machine, Session, ms};
 use super::{Engine, Side};
 use crate::report::Peer;
@@ -191,10 +191,10 @@ impl Engine {
                 self.show_connecting(id);
             }
             Err(fault) => {
-                if fault.code == Code::Equivocation {
-                    let known = self.trust.get()?.bytes().clone();
-                    let other = invite.into();
-                    self.out.push_back(Output::Prove(Proof { known, other }));
+                if fault.code == Code::Equivocation
+                    && let Some(proof) = self.trust.proof(&invite.into(), Contradiction::Invite)
+                {
+                    self.out.push_back(Output::Prove(proof));
                 }
                 let Side::Citizen(contact) = &mut self.side else {
                     return Ok(());

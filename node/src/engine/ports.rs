@@ -59,13 +59,50 @@ pub struct Recalled {
     pub fetched: Timestamp,
 }
 
+/// What contradicts a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Contradiction {
+    /// Another descriptor of the same sequence.
+    Page,
+    /// An invite that names one.
+    Invite,
+    /// A hello that names one.
+    Hello,
+}
+
+impl Contradiction {
+    /// `page`, `invite` or `hello`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Invite => "invite",
+            Self::Hello => "hello",
+        }
+    }
+
+    /// What it proves.
+    pub const fn worth(self) -> &'static str {
+        match self {
+            Self::Page => "the agency, or who has its root key, signed two pages of one sequence",
+            Self::Invite => "an officer signed that there is another page of this sequence",
+            // anybody has a key
+            Self::Hello => {
+                "somebody signed that there is another page of this sequence, \
+                 which proves nothing against the agency until that page is shown"
+            }
+        }
+    }
+}
+
 /// Two signed documents that cannot both be true.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proof {
     /// The agency's descriptor, as it was known.
     pub known: Bytes,
-    /// What contradicts it: another descriptor of the same sequence, or an invite that names one.
+    /// What contradicts it.
     pub other: Bytes,
+    /// What that is.
+    pub what: Contradiction,
 }
 
 /// Our own endpoint.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use suora_protocol::documents::{Descriptor, Signed, Verified, chain};
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::Hash;
 use suora_protocol::limits;
 use suora_protocol::time::Timestamp;
 
-use super::ports::{Fetched, Recalled};
+use super::ports::{Contradiction, Fetched, Proof, Recalled};
 
 /// The age at which a descriptor is asked for again.
 pub const REFRESH: Duration = Duration::from_secs(3_600);
@@ -28,6 +29,8 @@ pub struct Trust {
     /// When the source was last asked, and whether it has not answered yet.
     asked: Option<Timestamp>,
     waits: bool,
+    /// The page of which a guest said that there is another one.
+    disputed: Option<Hash>,
 }
 
 impl Trust {
@@ -135,18 +138,31 @@ impl Trust {
         Ok(recalled)
     }
 
-    /// Two pages of one sequence, the known one first: the proof that an agency, or who has its
-    /// key, says two things.
-    pub fn proof(&self, other: &Bytes) -> Option<(Bytes, Bytes)> {
+    /// The known page, and what contradicts it.
+    pub fn proof(&self, other: &Bytes, what: Contradiction) -> Option<Proof> {
         let known = self.known.as_ref()?;
-        Some((known.bytes().clone(), other.clone()))
+        Some(Proof {
+            known: known.bytes().clone(),
+            other: other.clone(),
+            what,
+        })
+    }
+
+    /// The known page, and the first guest's hello that contradicts it: keys are free, so many
+    /// who say the same prove no more than one.
+    pub fn dispute(&mut self, hello: &Bytes) -> Option<Proof> {
+        let page = self.known.as_ref()?.hash();
+        if self.disputed.replace(page) == Some(page) {
+            return None;
+        }
+        self.proof(hello, Contradiction::Hello)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use suora_protocol::documents::{self, Names};
-    use suora_protocol::identity::{AgencyId, Hash, Key};
+    use suora_protocol::identity::{AgencyId, Key};
 
     use super::*;
 
@@ -247,7 +263,27 @@ mod tests {
         twin.revoked.push(key(7).peer_id());
         let twin = fetched(&twin, &one, None);
         assert_eq!(refused(trust.take(&twin, NOW)), Some(Code::Equivocation));
-        assert_eq!(trust.proof(&twin.bytes), Some((seen.bytes, twin.bytes)));
+        let proof = trust.proof(&twin.bytes, Contradiction::Page).unwrap();
+        assert_eq!((proof.known, proof.other), (seen.bytes, twin.bytes));
+    }
+
+    // covers: SUORA-DOC-104
+    #[test]
+    fn one_hello_a_page_is_kept_however_many_guests_dispute_it() {
+        let one = key(1);
+        let mut trust = Trust::default();
+        let take = |trust: &mut Trust, sequence| {
+            let page = fetched(&page(&one, sequence), &one, None);
+            trust.take(&page, NOW).unwrap();
+        };
+        let hello = |number: u8| Bytes::from(vec![number]);
+        take(&mut trust, 5);
+        let first = trust.dispute(&hello(1)).unwrap();
+        assert_eq!((first.other, first.what), (hello(1), Contradiction::Hello));
+        take(&mut trust, 5);
+        assert_eq!(trust.dispute(&hello(2)), None);
+        take(&mut trust, 6);
+        assert!(trust.dispute(&hello(3)).is_some());
     }
 
     #[test]

@@ -5,14 +5,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use suora_interop::evil::lie::{change_hellos, read, sign};
+use suora_interop::evil::lie::{read, sign};
 use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World, base};
+use suora_node::engine::ports::Contradiction;
 use suora_node::intent::Intent;
 use suora_node::view::Stage;
 use suora_protocol::documents::{Hello, KeyUse, UseKey};
 use suora_protocol::fault::Code;
 use suora_protocol::identity::{Hash, Key, PeerId};
 use suora_protocol::wire::citizen::FromRelay as FromHub;
+use suora_protocol::wire::guest::ToHost;
 use suora_protocol::wire::officer::FromRelay;
 
 use super::{COMPLETED, accept, outcome, reaches, refused, secs};
@@ -135,6 +137,7 @@ fn two_pages_of_one_sequence_stop_everything_and_are_kept_as_proof() {
         panic!("{:?}", world.proofs(anna));
     };
     assert_eq!((&proof.known, &proof.other), (&first, &second));
+    assert_eq!(proof.what, Contradiction::Page);
 }
 
 // covers: SUORA-DOC-104
@@ -150,33 +153,45 @@ fn an_invite_that_names_another_page_of_our_sequence_is_kept_as_proof() {
     assert_eq!(outcome(&world, anna), refused(Code::Equivocation));
     assert_eq!(world.proofs(anna).len(), 1);
     assert_eq!(world.proofs(anna)[0].known, first);
+    assert_eq!(world.proofs(anna)[0].what, Contradiction::Invite);
     assert!(world.proofs(otto).is_empty());
 }
 
 // covers: SUORA-DOC-104
 #[test]
-fn a_hello_that_names_another_page_of_our_sequence_is_kept_as_proof() {
+fn the_first_hello_that_names_another_page_of_our_sequence_is_kept_as_proof() {
     let mut world = world();
-    let (otto, anna) = (world.officer(), world.citizen());
+    let otto = world.officer();
+    let guests = [world.citizen(), world.citizen(), world.citizen()];
     let first = world.agency.descriptor().bytes().clone();
-    let (key, sent) = (world.key(anna), Rc::new(RefCell::new(Vec::new())));
+    let keys = guests.map(|guest| (guest, world.key(guest)));
+    let sent: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
     let kept = sent.clone();
-    change_hellos(&mut world, move |hello| {
-        let mut hello: Hello = read(&hello);
+    world.tap(move |from, message| {
+        let key = keys.iter().find(|(guest, _)| *guest == from);
+        let (Message::ToHost(ToHost::Hello { hello }), Some((_, key))) = (&message, key) else {
+            return vec![message];
+        };
+        let mut hello: Hello = read(hello);
         hello.descriptor.hash = Hash::of(b"another page");
-        let hello = sign(&hello, &key);
-        kept.borrow_mut().clone_from(&hello);
-        hello
+        let hello = sign(&hello, key);
+        kept.borrow_mut().push(hello.clone());
+        vec![Message::ToHost(ToHost::Hello { hello })]
     });
-    world.run(secs(5));
+    world.run(secs(10));
     assert_eq!(world.fault(otto), Some(Code::Equivocation));
-    assert_eq!(outcome(&world, anna), refused(Code::Equivocation));
+    for guest in guests {
+        assert_eq!(outcome(&world, guest), refused(Code::Equivocation));
+        assert!(world.proofs(guest).is_empty());
+    }
+    assert_eq!(sent.borrow().len(), 3);
+    // keys are free: who comes after says the same
     let [proof] = world.proofs(otto) else {
         panic!("{:?}", world.proofs(otto));
     };
     assert_eq!(proof.known, first);
-    assert_eq!(proof.other, *sent.borrow());
-    assert!(world.proofs(anna).is_empty());
+    assert_eq!(proof.other, sent.borrow()[0]);
+    assert_eq!(proof.what, Contradiction::Hello);
 }
 
 /// How often the page is asked for while an officer serves a citizen who comes anew, where the
