@@ -51,14 +51,21 @@ pub struct Doors {
     pub envelopes: mpsc::Receiver<Envelope>,
 }
 
-type Commit<S> = Pin<Box<dyn Future<Output = (S, Result<(), Fault>)> + Send>>;
+/// What the store did.
+enum Done {
+    Committed(Result<(), Fault>),
+    /// Whether all.
+    Forgot(bool),
+}
+
+type Work<S> = Pin<Box<dyn Future<Output = (S, Done)> + Send>>;
 
 /// The store and what it was asked for. While it works on one transaction, everything
 /// that the hub decides gathers for the next (group commit). Now and then it forgets for
 /// good what was deleted.
 struct Writer<S> {
     idle: Option<S>,
-    busy: Option<Commit<S>>,
+    busy: Option<Work<S>>,
     /// The last commit of the transaction under way, and of what gathers.
     writing: u64,
     gathered: (u64, Vec<Change>),
@@ -77,7 +84,8 @@ impl<S: Store + 'static> Writer<S> {
             gathered: (0, Vec::new()),
             under_way: 0,
             clock,
-            forget: clock.now().mono + S::FORGET,
+            // at the start somebody may have been reading
+            forget: clock.now().mono + S::AGAIN,
         }
     }
 
@@ -98,16 +106,16 @@ impl<S: Store + 'static> Writer<S> {
         if must_forget {
             self.forget = self.clock.now().mono + S::FORGET;
             self.busy = Some(Box::pin(async move {
-                let done = store.forget().await;
-                (store, done)
+                let all = store.forget().await;
+                (store, Done::Forgot(all))
             }));
         } else {
             let (last, changes) = std::mem::take(&mut self.gathered);
             self.writing = last;
             self.under_way = changes.len();
             self.busy = Some(Box::pin(async move {
-                let done = store.commit(&changes).await;
-                (store, done)
+                let stands = store.commit(&changes).await;
+                (store, Done::Committed(stands))
             }));
         }
     }
@@ -121,7 +129,12 @@ impl<S: Store + 'static> Writer<S> {
         self.busy = None;
         self.idle = Some(store);
         self.under_way = 0;
-        done.map(|()| self.writing)
+        match done {
+            Done::Committed(stands) => stands?,
+            Done::Forgot(true) => {}
+            Done::Forgot(false) => self.forget = self.clock.now().mono + S::AGAIN,
+        }
+        Ok(self.writing)
     }
 
     fn is_at_rest(&self) -> bool {

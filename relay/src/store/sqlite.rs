@@ -95,6 +95,11 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// While it cuts the journal it holds up everybody who writes: it does not wait for who reads.
+const HURRIES: &str = "PRAGMA busy_timeout = 100";
+/// As [`options`] has it.
+const WAITS: &str = "PRAGMA busy_timeout = 5000";
+
 impl Sqlite {
     /// Opens or creates the file and brings its schema up to date.
     /// A damaged file, or one of a newer version, is [`Code::BadFile`], which says what to do.
@@ -132,8 +137,19 @@ impl Sqlite {
         }
         let mut store = Self { connection };
         // a relay that was killed left its journal
-        store.forget().await?;
+        store.forget().await;
         Ok(store)
+    }
+
+    /// Brings the journal, which keeps pages as they were before a deletion, into the file, and
+    /// cuts it to nothing; false: somebody else reads.
+    async fn cut(&mut self) -> Result<bool, sqlx::Error> {
+        sqlx::query(HURRIES).execute(&mut self.connection).await?;
+        let busy: Result<i64, _> = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&mut self.connection)
+            .await;
+        sqlx::query(WAITS).execute(&mut self.connection).await?;
+        Ok(busy? == 0)
     }
 
     /// Looks at a file, which a relay may be using, without a change: whether it is whole and
@@ -299,303 +315,28 @@ impl Store for Sqlite {
         transaction.commit().await.map_err(failed)
     }
 
-    /// The journal keeps pages as they were before a deletion: it is brought into the file, and
-    /// cut to nothing.
-    async fn forget(&mut self) -> Result<(), Fault> {
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut self.connection)
-            .await
-            .map(|_| ())
-            .map_err(failed)
+    async fn forget(&mut self) -> bool {
+        match self.cut().await {
+            Ok(true) => true,
+            Ok(false) => {
+                tracing::warn!(
+                    "another program reads the store: its journal keeps what was deleted"
+                );
+                false
+            }
+            Err(error) => {
+                let fault = failed(error);
+                tracing::error!(%fault, "the journal keeps what was deleted");
+                false
+            }
+        }
     }
 
     async fn close(mut self) -> Result<(), Fault> {
-        self.forget().await?;
+        self.forget().await;
         self.connection.close().await.map_err(failed)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(order: u64) -> Row {
-        Row {
-            ticket: TicketId::from_bytes([u8::try_from(order).unwrap(); 16]),
-            desk: DeskId::new("tax").unwrap(),
-            guest: PeerId::from_bytes([7; 32]),
-            challenge: Challenge::from_bytes([8; 16]),
-            order,
-            joined: Timestamp::from_micros(1_795_525_200_000_001),
-            attempt: 2,
-            officer: (order == 2).then(|| PeerId::from_bytes([9; 32])),
-        }
-    }
-
-    fn enrolled(peer: u8, signed: i64) -> Enrolled {
-        Enrolled {
-            peer: PeerId::from_bytes([peer; 32]),
-            credential: vec![peer; 300].into(),
-            issued_at: Timestamp::from_secs(signed),
-            not_after: Timestamp::from_secs(signed + 600),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_committed_is_there_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("relay.db");
-        let changes = [
-            Change::Put(row(3)),
-            Change::Put(row(1)),
-            Change::Put(row(2)),
-            Change::Put(Row {
-                attempt: 5,
-                ..row(1)
-            }),
-            Change::Drop(row(3).ticket),
-            Change::Enrol(enrolled(5, 1_000)),
-            Change::Enrol(enrolled(4, 1_000)),
-            Change::Enrol(enrolled(6, 1_000)),
-            Change::Enrol(enrolled(5, 2_000)),
-            Change::Expel(enrolled(6, 0).peer),
-        ];
-        let mut reference = Snapshot::default();
-        reference.apply(&changes);
-        Sqlite::open(&path)
-            .await
-            .unwrap()
-            .commit(&changes)
-            .await
-            .unwrap();
-        assert_eq!(
-            Sqlite::open(&path).await.unwrap().load().await,
-            Ok(reference)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_none_of_ours_is_a_clear_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("relay.db");
-        std::fs::write(&path, [0x55; 5_000]).unwrap();
-        let error = Sqlite::open(&path).await.unwrap_err();
-        assert_eq!(error.code, Code::BadFile);
-        assert!(error.to_string().contains("restore a copy"), "{error}");
-    }
-
-    /// A file in which some hundred people wait, closed in order.
-    async fn filled(dir: &Path) -> (std::path::PathBuf, Snapshot) {
-        let path = dir.join("relay.db");
-        let changes: Vec<Change> = (1..=200).map(|order| Change::Put(row(order))).collect();
-        let mut reference = Snapshot::default();
-        reference.apply(&changes);
-        let mut store = Sqlite::open(&path).await.unwrap();
-        store.commit(&changes).await.unwrap();
-        store.close().await.unwrap();
-        (path, reference)
-    }
-
-    // covers: SUORA-DSK-123
-    #[tokio::test]
-    async fn overwritten_bytes_are_a_clear_error_or_change_no_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, reference) = filled(dir.path()).await;
-        let whole = std::fs::read(&path).unwrap();
-        let mut draw = suora_protocol::identity::Draw::from_seed([3; 32]);
-        let (mut refused, mut read) = (0, 0);
-        for _ in 0..300 {
-            let mut bytes = whole.clone();
-            let length = bytes.len() as u64;
-            let at = usize::try_from(draw.below(length)).unwrap();
-            let many = usize::try_from(1 + draw.below(600)).unwrap();
-            let end = bytes.len().min(at + many);
-            for byte in &mut bytes[at..end] {
-                *byte = draw.bytes::<1>()[0];
-            }
-            std::fs::write(&path, &bytes).unwrap();
-            let loaded = match Sqlite::open(&path).await {
-                Ok(mut store) => store.load().await,
-                Err(fault) => Err(fault),
-            };
-            match loaded {
-                Err(fault) => {
-                    refused += 1;
-                    assert_eq!(fault.code, Code::BadFile);
-                    assert!(fault.to_string().contains("store"), "{fault}");
-                }
-                // bytes within a row: nobody else's place is another
-                Ok(found) => {
-                    read += 1;
-                    let same = found.rows.iter().filter(|row| reference.rows.contains(row));
-                    assert!(same.count() + 12 >= reference.rows.len());
-                }
-            }
-            for left in ["relay.db-wal", "relay.db-shm"] {
-                let _ = std::fs::remove_file(dir.path().join(left));
-            }
-        }
-        assert!(refused > 50 && read > 5, "{refused} refused, {read} read");
-    }
-
-    // covers: SUORA-DSK-123
-    #[tokio::test]
-    async fn an_older_file_is_brought_up_and_a_newer_one_is_refused_untouched() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, reference) = filled(dir.path()).await;
-        let later = || {
-            let mut all = migrations();
-            let next = i64::try_from(all.len()).unwrap() + 1;
-            all.push(Migration::new(
-                next,
-                "notes".into(),
-                MigrationType::Simple,
-                sqlx::SqlSafeStr::into_sql_str("CREATE TABLE note (text TEXT NOT NULL) STRICT;"),
-                false,
-            ));
-            all
-        };
-        // the relay of tomorrow opens today's file, and finds everybody
-        let mut store = Sqlite::open_with(&path, later()).await.unwrap();
-        assert_eq!(store.load().await, Ok(reference.clone()));
-        store.close().await.unwrap();
-        let before = std::fs::read(&path).unwrap();
-        // the relay of today does not touch tomorrow's
-        let error = Sqlite::open(&path).await.unwrap_err();
-        assert_eq!(error.code, Code::BadFile);
-        assert!(error.to_string().contains("a newer relay"), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), before);
-        let mut store = Sqlite::open_with(&path, later()).await.unwrap();
-        assert_eq!(store.load().await, Ok(reference));
-        // an empty file, left by a relay that was killed in its first moment, is a new one
-        let empty = dir.path().join("empty.db");
-        std::fs::write(&empty, []).unwrap();
-        let mut store = Sqlite::open(&empty).await.unwrap();
-        assert_eq!(store.load().await, Ok(Snapshot::default()));
-    }
-
-    // covers: SUORA-DSK-123
-    #[tokio::test]
-    async fn a_file_of_somebody_else_or_none_that_can_be_written_says_what_to_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("relay.db");
-        std::fs::create_dir(&folder).unwrap();
-        let error = Sqlite::open(&folder).await.unwrap_err();
-        assert_eq!(error.code, Code::BadFile);
-        // another program's database, with a table of that name
-        let path = dir.path().join("other.db");
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true);
-        let mut other = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::query("CREATE TABLE ticket (seat INTEGER)")
-            .execute(&mut other)
-            .await
-            .unwrap();
-        other.close().await.unwrap();
-        let error = Sqlite::open(&path).await.unwrap_err();
-        assert_eq!(error.code, Code::BadFile);
-        assert!(error.to_string().contains("already exists"), "{error}");
-    }
-
-    /// How many of these people's keys are in the files of a store.
-    fn left(dir: &Path, people: &[PeerId]) -> usize {
-        let files: Vec<Vec<u8>> = std::fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
-            .collect();
-        let lies = |bytes: &Vec<u8>, key: &[u8]| bytes.windows(32).any(|window| window == key);
-        people
-            .iter()
-            .filter(|peer| files.iter().any(|bytes| lies(bytes, peer.as_bytes())))
-            .count()
-    }
-
-    /// 120 people come and leave, in another order; three who came between them stay. How many
-    /// of the 120 are in the files while the relay runs, once it forgot, and once it closed.
-    async fn come_and_go(secure: &'static str) -> [usize; 3] {
-        let dir = tempfile::tempdir().unwrap();
-        let options = options(&dir.path().join("relay.db")).pragma("secure_delete", secure);
-        let mut store = Sqlite::open_as(options, migrations()).await.unwrap();
-        let mut draw = suora_protocol::identity::Draw::from_seed([5; 32]);
-        let mut people = Vec::new();
-        let mut tickets = Vec::new();
-        for order in 1..=123 {
-            let guest = PeerId::from_bytes(draw.bytes());
-            let ticket = TicketId::from_bytes(draw.bytes());
-            let row = Row {
-                guest,
-                ticket,
-                ..row(order)
-            };
-            store.commit(&[Change::Put(row)]).await.unwrap();
-            if order % 41 != 0 {
-                people.push(guest);
-                tickets.push(ticket);
-            }
-        }
-        tickets.sort();
-        for ticket in tickets {
-            store.commit(&[Change::Drop(ticket)]).await.unwrap();
-        }
-        assert_eq!(store.load().await.unwrap().rows.len(), 3);
-        let runs = left(dir.path(), &people);
-        store.forget().await.unwrap();
-        let forgot = left(dir.path(), &people);
-        store.close().await.unwrap();
-        [runs, forgot, left(dir.path(), &people)]
-    }
-
-    // covers: SUORA-SEC-004
-    #[tokio::test]
-    async fn who_left_is_in_no_byte_of_the_files() {
-        let [runs, forgot, closed] = come_and_go("ON").await;
-        assert_eq!((runs > 0, forgot, closed), (true, 0, 0), "{runs}");
-        // the control: without the overwriting they lie there for whoever takes the disk
-        let [_, forgot, closed] = come_and_go("OFF").await;
-        assert!(forgot > 0 && closed > 0, "{forgot} {closed}");
-    }
-
-    // covers: SUORA-SEC-004
-    #[tokio::test]
-    async fn what_a_killed_relay_left_in_its_journal_is_forgotten_at_the_next_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("relay.db");
-        let mut store = Sqlite::open(&path).await.unwrap();
-        let row = row(1);
-        store.commit(&[Change::Put(row.clone())]).await.unwrap();
-        store.commit(&[Change::Drop(row.ticket)]).await.unwrap();
-        // a copy of the files, as a kill leaves them
-        let killed = tempfile::tempdir().unwrap();
-        for name in ["relay.db", "relay.db-wal"] {
-            std::fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
-        }
-        assert_eq!(left(killed.path(), &[row.guest]), 1);
-        let store = Sqlite::open(&killed.path().join("relay.db")).await.unwrap();
-        assert_eq!(left(killed.path(), &[row.guest]), 0);
-        drop(store);
-    }
-
-    #[tokio::test]
-    async fn a_file_in_use_is_examined_without_a_change() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("relay.db");
-        let mut store = Sqlite::open(&path).await.unwrap();
-        let changes = [Change::Put(row(1)), Change::Put(row(2))];
-        store.commit(&changes).await.unwrap();
-        assert_eq!(Sqlite::examine(&path).await, Ok(2));
-        store.commit(&[Change::Drop(row(1).ticket)]).await.unwrap();
-        assert_eq!(Sqlite::examine(&path).await, Ok(1));
-        let newer = "UPDATE _sqlx_migrations SET version = 7 \
-                     WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
-        sqlx::query(newer)
-            .execute(&mut store.connection)
-            .await
-            .unwrap();
-        let error = Sqlite::examine(&path).await.unwrap_err();
-        assert!(error.to_string().contains("newer"), "{error}");
-        std::fs::write(&path, [0x55; 5_000]).unwrap();
-        let error = Sqlite::examine(&path).await.unwrap_err();
-        assert_eq!(error.code, Code::BadFile);
-    }
-}
+mod tests;

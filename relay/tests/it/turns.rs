@@ -1,5 +1,6 @@
 //! The loop around the hub, over a store that takes its time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,12 +30,15 @@ struct Slow {
     transactions: Arc<Mutex<Vec<usize>>>,
     fails: bool,
     closed: Arc<Mutex<bool>>,
-    /// After how many transactions it forgot, each time.
+    /// After how many transactions it was to forget, each time.
     forgot: Arc<Mutex<Vec<usize>>>,
+    /// Somebody else reads it, so that it cannot forget.
+    read: Arc<AtomicBool>,
 }
 
 impl Store for Slow {
-    const FORGET: Duration = Duration::from_millis(50);
+    const FORGET: Duration = Duration::from_secs(1);
+    const AGAIN: Duration = Duration::from_millis(50);
 
     async fn load(&mut self) -> Result<Snapshot, Fault> {
         Ok(Snapshot::default())
@@ -49,10 +53,10 @@ impl Store for Slow {
         Ok(())
     }
 
-    async fn forget(&mut self) -> Result<(), Fault> {
+    async fn forget(&mut self) -> bool {
         let stands = self.transactions.lock().unwrap().len();
         self.forgot.lock().unwrap().push(stands);
-        Ok(())
+        !self.read.load(Ordering::Relaxed)
     }
 
     async fn close(self) -> Result<(), Fault> {
@@ -77,6 +81,7 @@ fn start(fails: bool) -> Turns {
         fails,
         closed: Arc::default(),
         forgot: Arc::default(),
+        read: Arc::default(),
     };
     // the clock of the tests' credentials is not needed here: nobody attends
     let clock = Clock::start();
@@ -194,6 +199,19 @@ async fn what_was_deleted_is_forgotten_under_load_and_while_nobody_comes() {
     assert!(forgot.contains(&1), "{forgot:?}");
     let last = || turns.store.forgot.lock().unwrap().last().copied();
     crate::rig::until("forgotten", async || last() == Some(2)).await;
+}
+
+// covers: SUORA-SEC-004
+#[tokio::test]
+async fn what_cannot_be_forgotten_now_is_tried_again_soon_and_ends_nothing() {
+    let turns = start(false);
+    turns.store.read.store(true, Ordering::Relaxed);
+    // so many at the usual pace would take longer than anybody waits
+    let tried = || turns.store.forgot.lock().unwrap().len();
+    crate::rig::until("tried again", async || tried() >= 40).await;
+    let mut inbox = turns.join(1).await;
+    turns.store.permits.add_permits(1);
+    assert!(inbox.recv().await.is_some());
 }
 
 #[tokio::test]
