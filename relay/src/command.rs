@@ -24,7 +24,7 @@ pub mod phrase;
 pub mod register;
 pub mod root;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -32,7 +32,7 @@ use nix::sys::stat::{Mode, umask};
 use suora_protocol::fault::{Code, Fault};
 
 use crate::text::Texts;
-use crate::{Faults, serve};
+use crate::{Faults, keys, serve};
 
 /// The relay of an agency: who waits, who serves, who is matched with whom. It cannot
 /// read a consultation, and no key on it makes officers.
@@ -116,6 +116,14 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Holds a folder against others who would change it, and says for whom it waits.
+fn hold(folder: &Path) -> Result<std::fs::File, Fault> {
+    keys::hold(folder, || {
+        let folder = folder.display();
+        eprintln!("Waiting for another suora-relay that works in {folder}.");
+    })
 }
 
 fn execute(arguments: Arguments, texts: &Texts, faults: Faults) -> Result<u8, Fault> {

@@ -7,7 +7,7 @@
 mod sealed;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -59,13 +59,20 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
 }
 
 /// Makes one who works with what a folder holds of all who would, until dropped: it waits for
-/// whoever is at it.
-pub fn hold(folder: &Path) -> Result<fs::File, Fault> {
+/// whoever is at it, and calls `waits` before. Whoever holds asks nobody anything.
+pub fn hold(folder: &Path, waits: impl FnOnce()) -> Result<fs::File, Fault> {
     let failed = |error: std::io::Error| {
         Fault::new(Code::BadFile).with(format!("{}: {error}", folder.display()))
     };
     let held = fs::File::open(folder).map_err(failed)?;
-    held.lock().map_err(failed)?;
+    match held.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            waits();
+            held.lock().map_err(failed)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
     Ok(held)
 }
 

@@ -450,17 +450,19 @@ impl What {
                 println!("The signature is good.");
             }
             Self::Sign { root, out } => {
-                let _held = keys::hold(&root)?;
+                // a passphrase is asked for while nobody has to wait
                 let key = phrases.open(&root.join("root.key"))?;
+                let _held = super::hold(&root)?;
                 Draft::read(&root)?.sign(&key, &out, now)?;
             }
             Self::Revoke { root, out, peer } => {
-                let _held = keys::hold(&root)?;
+                let revoked = PeerId::parse(&peer)?;
+                let key = phrases.open(&root.join("root.key"))?;
+                let _held = super::hold(&root)?;
                 let mut draft = Draft::read(&root)?;
-                if !draft.revoke(&PeerId::parse(&peer)?)? {
+                if !draft.revoke(&revoked)? {
                     return Err(bad(format!("{peer} is revoked already")));
                 }
-                let key = phrases.open(&root.join("root.key"))?;
                 let page = draft.sign(&key, &out, now)?;
                 println!(
                     "Revoked so far: {}. An entry may go 30 days after it came: by then every credential has ended.",

@@ -230,7 +230,7 @@ impl Issue {
         };
         let signed = issuing.sign(&mut person)?;
         // the register first: who has a credential is renewed
-        let _held = keys::hold(&self.signer.issuing)?;
+        let _held = super::hold(&self.signer.issuing)?;
         let mut register = Register::read(&self.signer.issuing)?;
         register.put(person.clone());
         register.write(&self.signer.issuing)?;
@@ -250,7 +250,7 @@ impl Issue {
 impl Renew {
     fn run(self, phrases: &Phrases) -> Result<(), Fault> {
         let issuing = self.signer.open(phrases)?;
-        let _held = keys::hold(&self.signer.issuing)?;
+        let _held = super::hold(&self.signer.issuing)?;
         let mut register = Register::read(&self.signer.issuing)?;
         let unknown = |peer: &&String| register.person.iter().all(|p| p.peer != **peer);
         if let Some(peer) = self.peers.iter().find(unknown) {
@@ -298,7 +298,7 @@ impl Renew {
 }
 
 fn forget(issuing: &Path, peer: &str) -> Result<(), Fault> {
-    let _held = keys::hold(issuing)?;
+    let _held = super::hold(issuing)?;
     let mut register = Register::read(issuing)?;
     if !register.forget(peer) {
         return Err(bad(format!("{peer} is not in the register")));

@@ -67,6 +67,17 @@ fn enrolled(issuing: &Path) -> Result<usize, Fault> {
     Ok(Register::read(issuing)?.person.len())
 }
 
+/// The page, as long as it names no next root.
+fn nameless(root: &Path) -> Result<Draft, Fault> {
+    let draft = Draft::read(root)?;
+    if draft.next_root()?.is_some() {
+        return Err(bad(
+            "the descriptor names a next root already: suora-relay root change",
+        ));
+    }
+    Ok(draft)
+}
+
 impl What {
     pub(super) fn run(self, phrases: &Phrases) -> Result<(), Fault> {
         let now = Clock::start().now().utc;
@@ -75,20 +86,19 @@ impl What {
                 folders: Folders { root, next, out },
                 passphrase,
             } => {
-                let _held = keys::hold(&root)?;
-                let mut draft = Draft::read(&root)?;
-                if draft.next_root()?.is_some() {
-                    return Err(bad(
-                        "the descriptor names a next root already: suora-relay root change",
-                    ));
-                }
+                // before anybody is asked anything, and once nobody else changes it
+                nameless(&root)?;
                 let old = phrases.open(&root.join("root.key"))?;
+                let phrase = passphrase.then(|| phrases.choose("the next root key"));
+                let phrase = phrase.transpose()?;
+                let _held = super::hold(&root)?;
+                let mut draft = nameless(&root)?;
                 let key = keys::generate()?;
                 init::make(&next)?;
                 let path = next.join("root.key");
-                match passphrase {
-                    true => keys::seal(&path, &key, &phrases.choose("the next root key")?)?,
-                    false => keys::save(&path, &key)?,
+                match phrase {
+                    Some(phrase) => keys::seal(&path, &key, &phrase)?,
+                    None => keys::save(&path, &key)?,
                 }
                 let id = AgencyId::of_root(&key.peer_id());
                 draft.name_next(&id);
@@ -109,9 +119,9 @@ impl What {
                 issuing,
                 yes,
             } => {
-                let _held = keys::hold(&root)?;
-                let draft = Draft::read(&root)?;
                 let key = phrases.open(&next.join("root.key"))?;
+                let _held = super::hold(&root)?;
+                let draft = Draft::read(&root)?;
                 let id = AgencyId::of_root(&key.peer_id());
                 if draft.next_root()? != Some(id) {
                     return Err(bad(

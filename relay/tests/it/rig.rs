@@ -61,6 +61,28 @@ pub(crate) fn success<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Starts the program: the first line that it says beside its output.
+pub(crate) fn begins<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> (Child, String) {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (said, line) = mpsc::sync_channel(1);
+    // ends when the program does
+    std::thread::spawn(move || said.send(lines.next()));
+    match line.recv_timeout(PATIENCE) {
+        Ok(Some(line)) => (child, line.unwrap()),
+        silent => {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it said nothing: {silent:?}");
+        }
+    }
+}
+
 /// Runs the program at a terminal, which `script` of util-linux makes, and types each line when
 /// its question stands there and the terminal does not show what is typed. Whether it ended well,
 /// and all that the terminal showed.

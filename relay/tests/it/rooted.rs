@@ -66,6 +66,33 @@ fn root_and_issuing_key_open_with_their_passphrase_alone() {
     agency.serve().kill();
 }
 
+// covers: SUORA-SEC-132
+#[test]
+fn who_waits_for_another_tool_says_so_and_a_passphrase_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = phrase(dir.path(), "good", "correct horse battery");
+    let other = phrase(dir.path(), "other", "incorrect horse battery");
+    let agency = Agency::with(&[
+        "--passphrase".as_ref(),
+        "--passphrase-file".as_ref(),
+        good.as_os_str(),
+    ]);
+    let held = suora_relay::keys::hold(&agency.path("root"), || {}).unwrap();
+    // the key comes before the folder
+    let (mut child, said) = rig::begins(sign(&agency, &other));
+    assert!(said.starts_with("suora-relay:"), "{said}");
+    assert!(!child.wait().unwrap().success());
+    let (mut child, said) = rig::begins(sign(&agency, &good));
+    assert!(
+        said.starts_with("Waiting for another suora-relay"),
+        "{said}"
+    );
+    assert_eq!(agency.descriptor().sequence, 1);
+    drop(held);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(agency.descriptor().sequence, 2);
+}
+
 // covers: SUORA-SEC-102
 #[test]
 fn a_key_goes_under_a_passphrase_and_comes_back() {
