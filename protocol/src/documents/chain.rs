@@ -134,6 +134,13 @@ pub fn descriptor_as_given(
     descriptor(signed, &AgencyId::of_root(&claimed.root), now, None)
 }
 
+/// As [`descriptor_as_given`], whatever the time: the descriptor may have ended. What it says of
+/// now counts for nothing.
+pub fn descriptor_once_given(signed: &Signed<Descriptor>) -> Result<Verified<Descriptor>, Fault> {
+    let claimed: Rooted = open(signed)?.peek()?;
+    descriptor_remembered(signed, &AgencyId::of_root(&claimed.root))
+}
+
 /// Verifies a credential under the agency's descriptor.
 pub fn credential(
     signed: &Signed<Credential>,

@@ -282,7 +282,14 @@ impl Draft {
     pub(super) fn sign(mut self, root: &Key, out: &Path, now: Timestamp) -> Result<Page, Fault> {
         keys::refuse_over(out)?;
         let mut newest = self.page()?.sequence;
-        if let Some(there) = published(out, root, now).filter(|there| there.sequence > newest) {
+        let there = published(out, root);
+        if there.is_none() && out.exists() {
+            eprintln!(
+                "{} holds no descriptor of this root, nor one that names it as the next: it is replaced, and says nothing of the sequences that were used.",
+                out.display()
+            );
+        }
+        if let Some(there) = there.filter(|there| there.sequence > newest) {
             println!(
                 "{} is newer ({}) than {} ({newest}), which is an older copy: signing above it, with all that it revokes.",
                 out.display(),
@@ -348,18 +355,14 @@ impl Draft {
 }
 
 /// The descriptor that a file holds, if it is this root's or names this root as the next one. It
-/// may have ended.
-fn published(file: &Path, root: &Key, now: Timestamp) -> Option<Verified<Descriptor>> {
+/// may have ended: what it revokes and its sequence count all the same.
+fn published(file: &Path, root: &Key) -> Option<Verified<Descriptor>> {
     let signed = Signed::from_bytes(std::fs::read(file).ok()?).ok()?;
+    let there = chain::descriptor_once_given(&signed).ok()?;
     let id = AgencyId::of_root(&root.peer_id());
-    let is_next = |there: &Verified<Descriptor>| {
-        let next = there.next_root.as_ref();
-        next.is_some_and(|next| next.as_bytes() == id.as_bytes())
-    };
-    chain::descriptor_remembered(&signed, &id).ok().or_else(|| {
-        let former = chain::descriptor_as_given(&signed, now).ok();
-        former.filter(is_next)
-    })
+    let next = there.next_root.as_ref().map(|next| next.as_bytes());
+    let counts = there.agency == id || next == Some(id.as_bytes());
+    counts.then_some(there)
 }
 
 fn bad(what: String) -> Fault {

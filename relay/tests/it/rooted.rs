@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use suora_protocol::documents::{Credential, Descriptor, Signed, Verified, chain};
+use suora_protocol::documents::{self, Credential, Descriptor, Signed, Verified, chain};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::AgencyId;
+use suora_protocol::time::Timestamp;
 
 use crate::agency::officer_key;
 use crate::rig::{self, Agency, failure, success};
@@ -257,6 +258,26 @@ fn an_older_copy_of_the_old_root_changes_above_what_was_published() {
     success(root(&agency, "change"));
     let changed = chain::descriptor_after(&page(&agency), &naming, rig::now()).unwrap();
     assert_eq!(changed.sequence, 4);
+}
+
+// covers: SUORA-SEC-132
+#[test]
+fn an_older_copy_changes_above_a_published_page_that_has_ended() {
+    let agency = Agency::new();
+    success(root(&agency, "next"));
+    let mut ended = (*agency.descriptor()).clone();
+    let day = |days: i64| Timestamp::from_secs(rig::now().as_secs() + days * 86_400);
+    (ended.issued_at, ended.not_after) = (day(-40), day(-12));
+    ended.sequence = 7;
+    ended.revoked = vec![officer_key(1).peer_id()];
+    let ended = documents::sign(&ended, &agency.key("root/root.key")).unwrap();
+    fs::write(agency.path("relay/descriptor.cose"), ended.bytes()).unwrap();
+    assert!(success(root(&agency, "change")).contains("is newer (7)"));
+    let changed = agency.descriptor();
+    let next = agency.key("next/root.key").peer_id();
+    assert_eq!(changed.agency, AgencyId::of_root(&next));
+    assert_eq!(changed.sequence, 8);
+    assert_eq!(changed.revoked, [officer_key(1).peer_id()]);
 }
 
 // covers: SUORA-DOC-100
