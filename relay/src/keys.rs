@@ -79,7 +79,7 @@ pub fn hold(folder: &Path, waits: impl FnOnce()) -> Result<fs::File, Fault> {
 /// Refuses, as [`Code::BadFile`], a place for a signed document where a key or settings are:
 /// somebody named the wrong file.
 pub fn refuse_over(path: &Path) -> Result<(), Fault> {
-    let what = match peek(path) {
+    let what = match peek(path)? {
         Some(_) => "a key",
         None if path.extension().is_some_and(|end| end == "toml") => "settings",
         None => return Ok(()),
@@ -225,19 +225,37 @@ pub enum Found {
     Sealed,
 }
 
-/// Looks for a key in a file.
-pub fn peek(path: &Path) -> Option<Found> {
-    let meta = fs::metadata(path).ok()?;
-    if !meta.is_file() || meta.len() > LONGEST as u64 {
-        return None;
-    }
-    let text = Zeroizing::new(fs::read(path).ok()?);
+/// Looks for a key in a file. One that cannot be read is [`Code::BadFile`]: nobody knows what it
+/// holds. One that is not there, or is longer than a key, holds none.
+pub fn peek(path: &Path) -> Result<Option<Found>, Fault> {
+    let text = match short(path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let what = format!("{} cannot be read: {error}", path.display());
+            return Err(Fault::new(Code::BadFile).with(what));
+        }
+    };
     if sealed::is(&text) {
-        return Some(Found::Sealed);
+        return Ok(Some(Found::Sealed));
     }
-    parse(&text)
-        .or_else(|| sealed::unsealed(&text))
-        .map(|key| Found::Key(key.peer_id()))
+    let key = parse(&text).or_else(|| sealed::unsealed(&text));
+    Ok(key.map(|key| Found::Key(key.peer_id())))
+}
+
+/// The bytes of a file that is no longer than a key file.
+fn short(path: &Path) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() || meta.len() > LONGEST as u64 {
+        return Ok(None);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
+    // its length may be another by now
+    fs::File::open(path)?
+        .take(LONGEST as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= LONGEST).then_some(bytes))
 }
 
 /// One line of 64 hexadecimal digits.
@@ -272,7 +290,25 @@ mod tests {
         assert_eq!(save(&path, &key).unwrap_err().code, Code::BadFile);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(load(&path).unwrap_err().code, Code::BadKeyFile);
-        assert!(matches!(peek(&path), Some(Found::Key(found)) if found == key.peer_id()));
+        let found = peek(&path).unwrap();
+        assert!(matches!(found, Some(Found::Key(found)) if found == key.peer_id()));
+    }
+
+    // covers: SUORA-SEC-131
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        // a file that no account can read at its beginning
+        let unread = dir.path().join("unread");
+        std::os::unix::fs::symlink("/proc/self/mem", &unread).unwrap();
+        assert_eq!(peek(&unread).unwrap_err().code, Code::BadFile);
+        assert_eq!(refuse_over(&unread).unwrap_err().code, Code::BadFile);
+        let nothing = dir.path().join("nothing");
+        assert!(peek(&nothing).unwrap().is_none());
+        let long = dir.path().join("long");
+        fs::write(&long, "1".repeat(LONGEST + 1)).unwrap();
+        assert!(peek(&long).unwrap().is_none());
+        assert!(refuse_over(&long).is_ok());
     }
 
     // covers: SUORA-SEC-102

@@ -113,7 +113,7 @@ pub(crate) fn lists(descriptor: &Verified<Descriptor>, key: &Key) -> bool {
 
 /// A relay that could make officers could answer every citizen itself, so no key that
 /// can may lie in its data directory, whatever the file is called. What cannot be searched
-/// is refused too: folders deep within folders, and ways to folders elsewhere.
+/// is refused too: what cannot be read, folders deep within folders, and ways to folders elsewhere.
 pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), Fault> {
     let powers = |peer: &PeerId| {
         let issuing = |key: &&suora_protocol::documents::UseKey| {
@@ -134,9 +134,9 @@ pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), F
     };
     let mut folders = vec![(dir.to_path_buf(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        let entries =
-            fs::read_dir(&folder).map_err(|error| bad(format!("{}: {error}", folder.display())))?;
-        for entry in entries.flatten() {
+        let unread = |error: std::io::Error| bad(format!("{}: {error}", folder.display()));
+        for entry in fs::read_dir(&folder).map_err(unread)? {
+            let entry = entry.map_err(unread)?;
             let path = entry.path();
             // through a link: what it leads to
             if path.is_dir() {
@@ -151,7 +151,7 @@ pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), F
             }
             let name = entry.file_name();
             let by_name = ["root.key", "issuing.key"].iter().find(|key| name == **key);
-            let by_content = match keys::peek(&path) {
+            let by_content = match keys::peek(&path)? {
                 Some(Found::Key(peer)) => powers(&peer),
                 // a relay asks nobody for a passphrase: it can only be somebody else's key
                 Some(Found::Sealed) => Some("a key under a passphrase"),

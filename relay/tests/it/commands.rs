@@ -282,6 +282,10 @@ fn serve_refuses_a_directory_with_a_key_that_makes_officers() {
     .unwrap();
     assert!(serve(&agency).contains("an issuing key"));
     fs::remove_file(agency.path("relay/backup/old")).unwrap();
+    // nor does a file that nobody can read
+    symlink("/proc/self/mem", agency.path("relay/backup/old")).unwrap();
+    assert!(serve(&agency).contains("backup/old cannot be read"));
+    fs::remove_file(agency.path("relay/backup/old")).unwrap();
     fs::create_dir_all(agency.path("relay/backup/a/b/c/d")).unwrap();
     assert!(serve(&agency).contains("a/b/c/d cannot be searched"));
     fs::remove_dir(agency.path("relay/backup/a/b/c/d")).unwrap();
