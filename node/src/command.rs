@@ -1,10 +1,11 @@
 //! The command line of `suora`: the citizen's call, the officer's desk, and what they need.
 
-// As those of std, but no panic when whoever read the lines has stopped: `… | head`.
+// As those of std, but no panic when whoever read the lines has stopped: `… | head`. Where lines
+// of the output are lost otherwise, the program fails at its end.
 macro_rules! println {
     ($($line:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($line)*);
+        $crate::command::heed(writeln!(std::io::stdout(), $($line)*));
     }};
 }
 macro_rules! eprintln {
@@ -24,7 +25,9 @@ mod log;
 pub mod officer;
 pub mod screen;
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
@@ -58,6 +61,25 @@ enum Command {
     Doctor(doctor::Doctor),
     /// See it work: a relay, an officer and a citizen on this machine, with real media.
     Demo(demo::Demo),
+}
+
+/// Why a line of the output was lost, the first time.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Remembers that a line could not be written; a reader who had enough lost nothing.
+fn heed(written: std::io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error.to_string());
+    }
+}
+
+/// Whether all that was to be written to the output is there.
+fn whole() -> Result<(), Fault> {
+    heed(std::io::stdout().flush());
+    let lost = |why: &String| Fault::new(Code::BadFile).with(format!("standard output: {why}"));
+    LOST.get().map_or(Ok(()), |why| Err(lost(why)))
 }
 
 /// Runs the command line of this process. What it writes is its owner's alone.
@@ -108,6 +130,7 @@ fn execute(command: Command, texts: Texts, faults: Faults) -> Result<u8, Box<(Te
         }),
         Command::Demo(demo) => runtime().and_then(|runtime| runtime.block_on(demo.run(&texts))),
     };
+    let result = result.and_then(|status| whole().map(|()| status));
     result.map_err(|fault| Box::new((texts, fault)))
 }
 

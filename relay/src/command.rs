@@ -1,10 +1,11 @@
 //! The command line of `suora-relay`.
 
-// As those of std, but no panic when whoever read the lines has stopped: `… | head`.
+// As those of std, but no panic when whoever read the lines has stopped: `… | head`. Where lines
+// of the output are lost otherwise, the program fails at its end.
 macro_rules! println {
     ($($line:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($line)*);
+        $crate::command::heed(writeln!(std::io::stdout(), $($line)*));
     }};
 }
 macro_rules! eprintln {
@@ -24,8 +25,10 @@ pub mod phrase;
 pub mod register;
 pub mod root;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
@@ -86,6 +89,25 @@ enum Command {
     },
 }
 
+/// Why a line of the output was lost, the first time.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Remembers that a line could not be written; a reader who had enough lost nothing.
+fn heed(written: std::io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error.to_string());
+    }
+}
+
+/// Whether all that was to be written to the output is there.
+fn whole() -> Result<(), Fault> {
+    heed(std::io::stdout().flush());
+    let lost = |why: &String| Fault::new(Code::BadFile).with(format!("standard output: {why}"));
+    LOST.get().map_or(Ok(()), |why| Err(lost(why)))
+}
+
 /// Runs the command line of this process. What it writes is its owner's alone.
 pub fn main(faults: Faults) -> ExitCode {
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
@@ -105,7 +127,8 @@ pub fn run(arguments: Vec<std::ffi::OsString>, faults: Faults) -> ExitCode {
         Some(language) => Texts::new(language),
         None => Texts::from_env(|name| std::env::var(name).ok()),
     };
-    match execute(arguments, &texts, faults) {
+    let done = execute(arguments, &texts, faults);
+    match done.and_then(|status| whole().map(|()| status)) {
         Ok(status) => ExitCode::from(status),
         Err(fault) => {
             let (sentence, next) = texts.code(fault.code);

@@ -5,5 +5,6 @@ mod devices;
 mod endpoint;
 mod fetch;
 mod link;
+mod printed;
 mod private;
 mod remote;

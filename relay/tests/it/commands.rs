@@ -505,3 +505,24 @@ fn a_reader_that_has_enough_is_no_fault() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert_eq!(said, "");
 }
+
+#[test]
+fn output_that_a_full_disk_loses_is_a_fault() {
+    let agency = Agency::new();
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = std::process::Command::new(rig::PROGRAM)
+        .args(["descriptor", "show"])
+        .arg(agency.path("relay/descriptor.cose"))
+        .stdout(full)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("standard output: ") && said.contains("[bad-file]"),
+        "{said}"
+    );
+}
