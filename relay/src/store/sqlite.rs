@@ -83,7 +83,8 @@ fn bytes<const N: usize>(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<
         .map_err(|_| senseless(format!("{column} is not {N} bytes long")))
 }
 
-/// How a file is opened. What is deleted is overwritten with zeros.
+/// How a file is opened. What is deleted is overwritten with zeros, and what is put aside for a
+/// moment lies in no other file.
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -91,6 +92,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("secure_delete", "ON")
+        .pragma("temp_store", "MEMORY")
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging()
 }
@@ -223,20 +225,29 @@ async fn to_read(path: &Path) -> Result<SqliteConnection, Fault> {
 
 /// The schemas so far, in order.
 fn migrations() -> Vec<Migration> {
-    let migration = |version, name: &'static str, sql: &'static str| {
+    let migration = |version, name: &'static str, sql: &'static str, alone| {
         let sql = sqlx::SqlSafeStr::into_sql_str(sql);
-        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        Migration::new(version, name.into(), MigrationType::Simple, sql, alone)
     };
     vec![
         migration(
             1,
             "tickets",
             include_str!("../../migrations/sqlite/0001_tickets.sql"),
+            false,
         ),
         migration(
             2,
             "credentials",
             include_str!("../../migrations/sqlite/0002_credentials.sql"),
+            false,
+        ),
+        // within a transaction SQLite does not write a file anew
+        migration(
+            3,
+            "overwritten",
+            include_str!("../../migrations/sqlite/0003_overwritten.sql"),
+            true,
         ),
     ]
 }

@@ -194,12 +194,8 @@ fn left(dir: &Path, people: &[PeerId]) -> usize {
         .count()
 }
 
-/// 120 people come and leave, in another order; three who came between them stay. How many
-/// of the 120 are in the files while the relay runs, once it forgot, and once it closed.
-async fn come_and_go(secure: &'static str) -> [usize; 3] {
-    let dir = tempfile::tempdir().unwrap();
-    let options = options(&dir.path().join("relay.db")).pragma("secure_delete", secure);
-    let mut store = Sqlite::open_as(options, migrations()).await.unwrap();
+/// 120 people come and leave, in another order; three who came between them stay. The 120.
+async fn crowd(store: &mut Sqlite) -> Vec<PeerId> {
     let mut draw = suora_protocol::identity::Draw::from_seed([5; 32]);
     let mut people = Vec::new();
     let mut tickets = Vec::new();
@@ -222,6 +218,15 @@ async fn come_and_go(secure: &'static str) -> [usize; 3] {
         store.commit(&[Change::Drop(ticket)]).await.unwrap();
     }
     assert_eq!(store.load().await.unwrap().rows.len(), 3);
+    people
+}
+
+/// How many of the crowd are in the files while the relay runs, once it forgot, and once it closed.
+async fn come_and_go(secure: &'static str) -> [usize; 3] {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir.path().join("relay.db")).pragma("secure_delete", secure);
+    let mut store = Sqlite::open_as(options, migrations()).await.unwrap();
+    let people = crowd(&mut store).await;
     let runs = left(dir.path(), &people);
     assert!(store.forget().await);
     let forgot = left(dir.path(), &people);
@@ -237,6 +242,23 @@ async fn who_left_is_in_no_byte_of_the_files() {
     // the control: without the overwriting they lie there for whoever takes the disk
     let [_, forgot, closed] = come_and_go("OFF").await;
     assert!(forgot > 0 && closed > 0, "{forgot} {closed}");
+}
+
+// covers: SUORA-SEC-004
+#[tokio::test]
+async fn what_an_older_relay_left_in_its_file_is_overwritten_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("relay.db");
+    let careless = options(&path).pragma("secure_delete", "OFF");
+    let older = migrations().into_iter().take(2).collect();
+    let mut store = Sqlite::open_as(careless, older).await.unwrap();
+    let people = crowd(&mut store).await;
+    let waiting = store.load().await;
+    store.close().await.unwrap();
+    assert!(left(dir.path(), &people) > 0);
+    let mut store = Sqlite::open(&path).await.unwrap();
+    assert_eq!(left(dir.path(), &people), 0);
+    assert_eq!(store.load().await, waiting);
 }
 
 // covers: SUORA-SEC-004

@@ -1,0 +1,2 @@
+-- Relays before this one deleted without overwriting: the file is written anew, once.
+VACUUM;
