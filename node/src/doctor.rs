@@ -32,7 +32,7 @@ pub const SOON: Duration = Duration::from_secs(3 * 86_400);
 pub const CHECKS: &[(&str, &[State])] = &[
     ("environment", &[State::Bad]),
     ("key", &[State::Bad]),
-    ("folder", &[State::Bad]),
+    ("folder", &[State::Warning, State::Bad]),
     ("tls", &[State::Bad]),
     ("memory", &[State::Bad]),
     ("agency", &[State::Warning, State::Bad]),
@@ -72,7 +72,7 @@ impl Doctor {
         let mut findings = vec![environment(self.key_log)];
         let seed = crate::keys::load(&self.key);
         findings.push(Finding::of("key", &seed));
-        findings.push(Finding::of("folder", &folder(&self.key)));
+        findings.push(place(&self.key));
         findings.push(tls(clock).await);
         let Some(agency) = &self.agency else {
             return findings;
@@ -231,12 +231,21 @@ fn environment(key_log: bool) -> Finding {
     }
 }
 
+/// Whether a key's folder is its owner's alone, and holds no other copy of it.
+fn place(key: &Path) -> Finding {
+    let is_closed = folder(key);
+    match crate::keys::part_of(key) {
+        Some(part) if is_closed.is_ok() => {
+            let what = format!("{}: by a program that was killed", part.display());
+            Finding::warning("folder", Fault::new(Code::BadFile).with(what))
+        }
+        _ => Finding::of("folder", &is_closed),
+    }
+}
+
 /// Who can change a key's folder can put another key there.
 fn folder(key: &Path) -> Result<(), Fault> {
-    let folder = match key.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = crate::keys::folder(key);
     let failed = |code: Code, what: String| {
         Err(Fault::new(code).with(format!("{}: {what}", folder.display())))
     };
@@ -377,6 +386,13 @@ mod tests {
         assert_eq!(set(0o1777), Ok(()));
         assert_eq!(set(0o775), Err(Code::UnsafePermissions));
         assert_eq!(set(0o757), Err(Code::UnsafePermissions));
+        set(0o700).unwrap();
+        assert_eq!(place(&key).state, State::Good);
+        let part = dir.path().join(".suora.key.0123456789abcdef.part");
+        fs::write(part, "half").unwrap();
+        assert_eq!(place(&key).state, State::Warning);
+        set(0o757).unwrap_err();
+        assert_eq!(place(&key).state, State::Bad);
         let none = folder(&dir.path().join("none/suora.key"));
         assert_eq!(none.unwrap_err().code, Code::BadFile);
     }

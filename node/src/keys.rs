@@ -128,13 +128,33 @@ fn write_part(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     }
 }
 
-/// Waits until the disk has the folder's new entry.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
+/// A part of this file that a killed program left beside it, perhaps a whole secret.
+pub fn part_of(path: &Path) -> Option<PathBuf> {
+    let begins = format!(".{}.", path.file_name()?.to_string_lossy());
+    let is_part = |name: &str| {
+        let random = name.strip_prefix(&begins)?.strip_suffix(".part")?;
+        let is_random = random.len() == 16 && random.bytes().all(|it| it.is_ascii_hexdigit());
+        is_random.then_some(())
+    };
+    let entries = fs::read_dir(folder(path)).ok()?;
+    let mut parts = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        is_part(&name.to_string_lossy()).is_some()
+    });
+    parts.next().map(|entry| entry.path())
+}
+
+/// Where a file lies.
+pub fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    }
+}
+
+/// Waits until the disk has the folder's new entry.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
 }
 
 #[cfg(test)]
@@ -172,8 +192,13 @@ mod tests {
     #[test]
     fn what_a_killed_program_left_behind_does_not_hinder() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(".key.0123456789abcdef.part"), "half").unwrap();
-        assert!(create(&dir.path().join("key")).is_ok());
+        let part = dir.path().join(".key.0123456789abcdef.part");
+        fs::write(&part, "half").unwrap();
+        let key = dir.path().join("key");
+        assert!(create(&key).is_ok());
+        // and is found
+        assert_eq!(part_of(&key), Some(part));
+        assert_eq!(part_of(&dir.path().join("other")), None);
     }
 
     // covers: SUORA-SEC-102

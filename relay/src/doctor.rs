@@ -32,7 +32,7 @@ pub const CHECKS: &[(&str, &[State])] = &[
     ("settings", &[State::Bad]),
     ("key", &[State::Bad]),
     ("pass-key", &[State::Bad]),
-    ("permissions", &[State::Bad]),
+    ("permissions", &[State::Warning, State::Bad]),
     ("descriptor", &[State::Warning, State::Bad]),
     ("powers", &[State::Bad]),
     ("listed", &[State::Bad]),
@@ -79,7 +79,7 @@ impl Doctor {
         if pass.exists() {
             findings.push(Finding::of("pass-key", &keys::load(&pass)));
         }
-        findings.push(Finding::of("permissions", &permissions(&self.dir)));
+        findings.push(kept(&self.dir));
         let page = boot::signed(&self.dir).and_then(|page| chain::descriptor_as_given(&page, now));
         findings.push(match &page {
             Ok(page) => ending(page.not_after, now),
@@ -202,6 +202,18 @@ impl Doctor {
 fn environment(key_log: bool) -> Finding {
     let result = boot::no_key_log(key_log);
     Finding::of("environment", &result)
+}
+
+/// Whether what lies there is the relay's alone, and nothing else does.
+fn kept(dir: &Path) -> Finding {
+    let is_closed = permissions(dir);
+    match keys::parts(dir).unwrap_or_default().as_slice() {
+        [part, ..] if is_closed.is_ok() => {
+            let what = format!("{}: by a program that was killed", part.display());
+            Finding::warning("permissions", Fault::new(Code::BadFile).with(what))
+        }
+        _ => Finding::of("permissions", &is_closed),
+    }
 }
 
 /// What others must not read or change, beside the key files, which look after themselves.
@@ -414,6 +426,16 @@ mod tests {
         set("relay.toml", 0o600);
         set("", 0o770);
         assert_eq!(found(), Err(Code::UnsafePermissions));
+        set("", 0o700);
+        assert_eq!(kept(dir.path()).state, State::Good);
+        let part = ".relay.key.0123456789abcdef.part";
+        fs::write(dir.path().join(part), "half").unwrap();
+        let left = kept(dir.path());
+        assert_eq!(left.state, State::Warning);
+        let detail = left.fault.and_then(|fault| fault.detail);
+        assert!(detail.is_some_and(|detail| detail.contains(part)));
+        set("", 0o770);
+        assert_eq!(kept(dir.path()).state, State::Bad);
         let none = permissions(&dir.path().join("none"));
         assert_eq!(none.unwrap_err().code, Code::BadFile);
     }

@@ -59,7 +59,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
 }
 
 /// Makes one who works with what a folder holds of all who would, until dropped: it waits for
-/// whoever is at it, and calls `waits` before. Whoever holds asks nobody anything.
+/// whoever is at it, and calls `waits` before. Whoever holds asks nobody anything. Parts of keys
+/// that killed programs left there are removed: nobody else can be at them now.
 pub fn hold(folder: &Path, waits: impl FnOnce()) -> Result<fs::File, Fault> {
     let failed = |error: std::io::Error| {
         Fault::new(Code::BadFile).with(format!("{}: {error}", folder.display()))
@@ -73,7 +74,36 @@ pub fn hold(folder: &Path, waits: impl FnOnce()) -> Result<fs::File, Fault> {
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
+    for part in parts(folder).map_err(failed)? {
+        fs::remove_file(part).map_err(failed)?;
+    }
     Ok(held)
+}
+
+/// Parts of key files in a folder, each perhaps a whole secret: while nobody writes there, programs
+/// that were killed left them.
+pub fn parts(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_part(&entry.file_name().to_string_lossy()) {
+            parts.push(entry.path());
+        }
+    }
+    Ok(parts)
+}
+
+/// Whether [`write_part`] gives such a name to a part of a file that is called as a key is.
+fn is_part(name: &str) -> bool {
+    let random = name
+        .strip_suffix(".part")
+        .and_then(|it| it.rsplit_once('.'));
+    random.is_some_and(|(of, random)| {
+        of.starts_with('.')
+            && of.ends_with(".key")
+            && random.len() == 16
+            && random.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
 }
 
 /// Refuses, as [`Code::BadFile`], a place for a signed document where a key or settings are:
@@ -309,6 +339,31 @@ mod tests {
         fs::write(&long, "1".repeat(LONGEST + 1)).unwrap();
         assert!(peek(&long).unwrap().is_none());
         assert!(refuse_over(&long).is_ok());
+    }
+
+    // covers: SUORA-SEC-102
+    #[test]
+    fn keys_that_killed_programs_left_half_way_are_removed_by_who_holds_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = generate().unwrap();
+        save(&dir.path().join("root.key"), &key).unwrap();
+        let left = write_part(&dir.path().join("root.key"), b"half", 0o600).unwrap();
+        assert_eq!(parts(dir.path()).unwrap(), [left]);
+        let others = [
+            ".descriptor.toml.0123456789abcdef.part",
+            ".root.key.part",
+            "root.key.0123456789abcdef.part",
+        ];
+        for name in others {
+            fs::write(dir.path().join(name), "theirs").unwrap();
+        }
+        drop(hold(dir.path(), || {}).unwrap());
+        assert!(parts(dir.path()).unwrap().is_empty());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+        assert_eq!(
+            load(&dir.path().join("root.key")).unwrap().peer_id(),
+            key.peer_id()
+        );
     }
 
     // covers: SUORA-SEC-102
