@@ -17,7 +17,7 @@ pub const MISSED: Duration = Duration::from_secs(2);
 /// heartbeats, so that the word is not taken back before the next answer could confirm it.
 pub const HOLD: Duration = Duration::from_secs(12);
 /// Of so many last answers ...
-const LAST: usize = 3;
+const LAST: usize = 8;
 /// ... so many late ones are a sign. One alone may be a lost packet that was repaired.
 const SIGNS: usize = 2;
 /// Most open questions.
