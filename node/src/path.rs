@@ -87,14 +87,14 @@ pub fn dialled(
         // one address written in two ways is still one
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let of_family = |bound: &SocketAddr| bound.is_ipv4() == address.is_ipv4();
-        let Some(socket) = sockets.iter().position(of_family) else {
+        let Some(ours) = sockets.iter().position(of_family) else {
             continue;
         };
-        if refusal(address, loopback).is_some() || reals.contains(&(socket, address)) {
+        if refusal(address, loopback).is_some() || reals.contains(&(ours, address)) {
             continue;
         }
         if routed || is_within_reach(address.ip(), near) {
-            reals.push((socket, address));
+            reals.push((ours, address));
         } else {
             is_foreign = true;
         }
