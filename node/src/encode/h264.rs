@@ -376,7 +376,7 @@ mod tests {
         let (mut encoder, mut decoder) = (Encoder::new(25), Decoder::new().unwrap());
         let mut sizes: Vec<(u16, u64)> = Vec::new();
         for (n, picture) in pictures.iter().enumerate() {
-            control.set_target([400_000, 120_000, 60_000, 60_000][n / 25]);
+            control.set_target([400_000, 120_000, 50_000, 50_000][n / 25]);
             let Some(frame) = encoder.encode(picture, &control) else {
                 continue;
             };

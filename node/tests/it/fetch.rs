@@ -150,9 +150,13 @@ async fn a_server_that_is_slow_at_any_point_is_left_in_time() {
 async fn a_file_is_trusted_as_given() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agency.cose");
-    std::fs::write(&path, vec![7; SIZE_MAX]).unwrap();
+    let page = descriptor("agency.example");
+    std::fs::write(&path, &page).unwrap();
     let fetched = fetch(&Agency::File(path.clone())).await.unwrap();
-    assert_eq!((fetched.bytes.len(), fetched.root), (SIZE_MAX, None));
+    assert_eq!((&fetched.bytes[..], fetched.root), (&page[..], None));
+    std::fs::write(&path, vec![7; SIZE_MAX]).unwrap();
+    let (code, detail) = refused(fetch(&Agency::File(path.clone())).await);
+    assert_eq!(code, Code::BadFile, "nobody sent it: {detail}");
     std::fs::write(&path, vec![7; SIZE_MAX + 1]).unwrap();
     let large = fetch(&Agency::File(path)).await;
     assert_eq!(refused(large).0, Code::TooLarge);
