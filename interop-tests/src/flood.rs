@@ -3,7 +3,6 @@
 //! honest ones notice of it is measured: gaps, places, answers, memory.
 #![expect(clippy::disallowed_methods, reason = "door: sockets and clock")]
 
-mod bad;
 pub mod initial;
 mod key;
 pub mod strangers;
@@ -217,7 +216,6 @@ impl People {
             relay_peer: agency.relay_peer()?,
             http: SocketAddr::from(([127, 0, 0, 1], agency.http)),
             metrics: SocketAddr::from(([127, 0, 0, 1], agency.metrics)),
-            websocket: SocketAddr::from(([127, 0, 0, 1], agency.websocket)),
             media,
             trap: trapped,
             trap_desk: TRAP,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use coset::{CborSerializable, CoseSign1};
 use suora_protocol::documents::{self, Invite};
+use suora_protocol::fault::Code;
 use suora_protocol::identity::Draw;
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
 use suora_protocol::wire::work::Puzzle;
@@ -18,8 +19,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::initial;
 use super::key::{Node, join};
-use super::{bad, initial};
 
 /// Where the crowd of keys is.
 const CROWD: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 1);
@@ -41,8 +42,6 @@ pub struct Targets {
     pub http: SocketAddr,
     /// Its metrics.
     pub metrics: SocketAddr,
-    /// Its control plane's WebSocket.
-    pub websocket: SocketAddr,
     /// The socket of the officer who talks.
     pub media: SocketAddr,
     /// The socket of the officer at the trap.
@@ -62,7 +61,7 @@ macro_rules! tally {
         pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
 
         #[derive(Debug, Default)]
-        pub(super) struct Counts { $(pub(super) $name: AtomicU64,)* }
+        struct Counts { $($name: AtomicU64,)* }
 
         impl Counts {
             fn read(&self) -> Tally {
@@ -106,8 +105,8 @@ tally! {
     outstanding: "Initials with an outstanding connection id",
     /// Invites that the hostile citizen got, and did not take.
     invites: "invites left standing",
-    /// Connections by TCP and to the WebSocket of the control plane that say nothing.
-    silent: "silent connections by TCP and WebSocket to the control plane",
+    /// Connections by TCP to the control plane that say nothing.
+    silent: "silent connections by TCP to the control plane",
     /// Requests of pages that do not end.
     slow: "requests by HTTP that never end",
     /// Of these, those that the relay cut.
@@ -124,8 +123,6 @@ tally! {
     large: "messages over the bound on desk streams",
     /// Streams with a message that takes for ever.
     endless: "messages on desk streams that never end",
-    /// Streams with almost all of a long message, sent at once.
-    heavy: "long messages on desk streams of which the end never comes",
     /// Streams that were opened and left.
     left: "desk streams opened and left",
     /// Programs at the nodes' local sockets that write without end and do not read.
@@ -134,7 +131,7 @@ tally! {
 
 /// Everything that the tasks share.
 #[derive(Debug)]
-pub(super) struct Shared {
+struct Shared {
     targets: Targets,
     counts: Counts,
     /// The connection id of an invite that stands.
@@ -144,11 +141,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn count(&self, which: impl Fn(&Counts) -> &AtomicU64) {
+    fn count(&self, which: impl Fn(&Counts) -> &AtomicU64) {
         which(&self.counts).fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn over(&self) -> bool {
+    fn over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
@@ -183,11 +180,9 @@ impl Strangers {
         tasks.spawn(unexpected(s()));
         tasks.spawn(trap(s()));
         tasks.spawn(outstanding(s()));
-        tasks.spawn(silent(s(), s().targets.relay));
-        tasks.spawn(silent(s(), s().targets.websocket));
+        tasks.spawn(silent(s()));
         tasks.spawn(pages(s(), s().targets.http));
         tasks.spawn(pages(s(), s().targets.metrics));
-        tasks.spawn(pages(s(), s().targets.websocket));
         tasks.spawn(crowd(s()));
         tasks.spawn(bad(s()));
         tasks.spawn(local(s()));
@@ -330,13 +325,13 @@ async fn reach(from: SocketAddr, to: SocketAddr) -> Option<TcpStream> {
     timeout(PATIENCE, socket.connect(to)).await.ok()?.ok()
 }
 
-async fn silent(s: Arc<Shared>, to: SocketAddr) {
-    let mut draw = draw(&to.port().to_be_bytes());
+async fn silent(s: Arc<Shared>) {
+    let mut draw = draw(b"silent");
     let mut held = std::collections::VecDeque::new();
     let mut beat = beat(2 * BEAT);
     while !s.over() {
         beat.tick().await;
-        if let Some(stream) = reach(somewhere(&mut draw), to).await {
+        if let Some(stream) = reach(somewhere(&mut draw), s.targets.relay).await {
             s.count(|counts| &counts.silent);
             held.push_back(stream);
         }
@@ -521,10 +516,8 @@ async fn bad(s: Arc<Shared>) {
         return;
     };
     let mut beat = beat(10 * BEAT);
-    let mut number = 0_u32;
     while !s.over() {
         beat.tick().await;
-        number += 1;
         while tasks.try_join_next().is_some() {}
         if tasks.len() > 100 {
             continue;
@@ -533,12 +526,36 @@ async fn bad(s: Arc<Shared>) {
         tasks.spawn(async move {
             let node = Node::connect(&mut own, via, &s.targets.relay_peer).await;
             let Some(mut node) = node else { return };
-            let _ = match number.is_multiple_of(3) {
-                true => bad::weighs(&s, &mut node).await,
-                false => bad::speaks(&s, &mut node).await,
-            };
+            let _ = speaks_badly(&s, &mut node).await;
         });
     }
+}
+
+async fn speaks_badly(s: &Shared, node: &mut Node) -> Option<()> {
+    let mut large = node.open().await?;
+    large.write(&[0x81, 0x80, 0x04]).await?;
+    if let Some(FromRelay::Refused {
+        code: Code::TooLarge,
+        ..
+    }) = timeout(PATIENCE, large.hear()).await.ok()?
+    {
+        s.count(|counts| &counts.large);
+    }
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(node.open().await?);
+        s.count(|counts| &counts.left);
+    }
+    let mut endless = node.open().await?;
+    // 60 000 bytes are announced, and come one by one
+    endless.write(&[0xe0, 0xd4, 0x03]).await?;
+    s.count(|counts| &counts.endless);
+    let mut beat = interval(Duration::from_millis(200));
+    while !s.over() {
+        beat.tick().await;
+        endless.write(&[0]).await?;
+    }
+    Some(())
 }
 
 /// Programs at local sockets, more than are let in, that write without end and do not read.
