@@ -184,35 +184,41 @@ impl<S> Outgoing<S> {
     /// Pictures stop where nothing that left gets through. While no sound leaves, a picture on its
     /// way is all that a report could tell of, and only once it is whole: then what QUIC hears counts.
     fn listen(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {
-        let heard = self.heard(quic);
-        let lives = |before: &Heard| heard.sounds == before.sounds && heard.acked > before.acked;
-        if let Some(before) = &mut self.silent {
+        let sounds = self.sounds;
+        let lives = |before: Heard| sounds == before.sounds && quic.way().acked > before.acked;
+        if let Some(before) = self.silent {
             if lives(before) {
                 self.silent = None;
                 self.untold = None;
                 self.rate.heard(now);
                 return self.sender.handle_input(now, Input::Heard);
             }
-            if before.sounds != heard.sounds {
-                *before = heard;
+            if before.sounds != sounds {
+                self.silent = Some(self.heard(quic));
             }
             return Ok(());
         }
-        let Some((since, before)) = &mut self.untold else {
+        let Some((since, before)) = self.untold else {
             return Ok(());
         };
         if lives(before) {
-            (*since, *before) = (now.mono, heard);
+            self.untold = Some((now.mono, self.heard(quic)));
             return Ok(());
         }
-        let since = *since;
         let trip = self.rate.round_trip().unwrap_or(FIRST_ROUND_TRIP);
         if now.mono.saturating_duration_since(since) < limits::UNTOLD + trip {
             return Ok(());
         }
-        self.silent = Some(heard);
+        self.silent = Some(self.heard(quic));
         self.rate.silence(since);
         self.sender.handle_input(now, Input::Silence)
+    }
+
+    /// Something left that a report is to tell of.
+    fn left(&mut self, now: Now, quic: &impl Quic<Stream = S>) {
+        if self.untold.is_none() {
+            self.untold = Some((now.mono, self.heard(quic)));
+        }
     }
 
     fn heard(&self, quic: &impl Quic<Stream = S>) -> Heard {
@@ -298,17 +304,18 @@ impl<S> Outgoing<S> {
                 }
             }
         }
-        self.flush(now, quic);
+        if self.flush(now, quic) {
+            self.left(now, quic);
+        }
         let sounds = self.sender.sent().packets;
         if std::mem::replace(&mut self.sounds, sounds) != sounds {
-            let heard = self.heard(quic);
-            self.untold.get_or_insert((now.mono, heard));
+            self.left(now, quic);
         }
     }
 
-    /// Hands QUIC what it takes now, oldest picture first.
-    fn flush(&mut self, now: Now, quic: &mut impl Quic<Stream = S>) {
-        let heard = self.heard(quic);
+    /// Hands QUIC what it takes now, oldest picture first; whether it took something.
+    fn flush(&mut self, now: Now, quic: &mut impl Quic<Stream = S>) -> bool {
+        let mut wrote = false;
         let mut took = Vec::new();
         let mut gone = Vec::new();
         for (number, outgoing) in &mut self.streams {
@@ -329,7 +336,7 @@ impl<S> Outgoing<S> {
                 match quic.write(stream, chunk) {
                     Ok(0) => break,
                     Ok(written) => {
-                        self.untold.get_or_insert((now.mono, heard));
+                        wrote = true;
                         outgoing.taken += written;
                         chunk.advance(written);
                         if chunk.is_empty() {
@@ -356,5 +363,6 @@ impl<S> Outgoing<S> {
             // only notes when packets left
             let _ = self.sender.handle_input(now, Input::Taken(number, bytes));
         }
+        wrote
     }
 }
