@@ -527,12 +527,11 @@ impl Rate {
     /// does.
     fn forgive(&mut self, now: Now) {
         self.allot.unheard(now);
-        let told = |hold: &Hold| self.report.unwrap_or(hold.began);
-        let drained = |hold: &Hold| hold.queue + self.settle();
-        if self
-            .hold
-            .is_some_and(|hold| now.mono.saturating_duration_since(told(&hold)) > drained(&hold))
-        {
+        let Some(hold) = self.hold else {
+            return;
+        };
+        let told = self.report.unwrap_or(hold.began);
+        if now.mono.saturating_duration_since(told) > hold.queue + self.settle() {
             self.hold = None;
             self.set(self.target * KEEP);
         }
