@@ -167,10 +167,7 @@ impl Doctor {
         })?;
         let credential = Signed::from_bytes(bytes)
             .and_then(|signed| chain::credential(&signed, page, now))
-            .map_err(|fault| match fault.is_form() {
-                true => Fault::new(Code::BadFile).with(format!("{}: {fault}", path.display())),
-                false => fault,
-            })?;
+            .map_err(|fault| fault.lies_in(path.display()))?;
         if seed.is_some_and(|seed| seed.node_key().peer_id() != credential.peer) {
             return Err(Fault::new(Code::WrongSigner)
                 .with("the credential belongs to another key than this key file"));

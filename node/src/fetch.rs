@@ -228,9 +228,7 @@ async fn read(path: &PathBuf) -> Result<Bytes, Fault> {
         .and_then(|signed| chain::descriptor_as_given(&signed, Clock::start().now().utc));
     match given {
         // nobody sent it
-        Err(fault) if fault.is_form() => {
-            Err(Fault::new(Code::BadFile).with(format!("{}: {fault}", path.display())))
-        }
+        Err(fault) if fault.is_form() => Err(fault.lies_in(path.display())),
         _ => Ok(bytes),
     }
 }

@@ -254,6 +254,15 @@ impl Fault {
             Code::Malformed | Code::NotDeterministic | Code::TooLarge | Code::WrongKind
         )
     }
+
+    /// What is said of bytes that lie in this file: a wrong form is [`Code::BadFile`], and names it.
+    #[must_use]
+    pub fn lies_in(self, file: impl fmt::Display) -> Self {
+        match self.is_form() {
+            true => Self::new(Code::BadFile).with(format!("{file}: {self}")),
+            false => self,
+        }
+    }
 }
 
 impl fmt::Display for Fault {

@@ -8,7 +8,7 @@ use suora_protocol::documents::{Credential, Signed};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::time::Timestamp;
 
-use super::descriptor::{date, of, read};
+use super::descriptor::{date, read};
 use crate::http::local;
 
 /// What to do with credentials.
@@ -34,7 +34,7 @@ impl What {
                 let signed: Signed<Credential> = Signed::from_bytes(read(file)?)?;
                 local::enrol(&relay, Bytes::clone(signed.bytes())).await
             };
-            match taken.await.map_err(of(file)) {
+            match taken.await.map_err(|fault| fault.lies_in(file.display())) {
                 Ok(taken) => {
                     let until = date(Timestamp::from_secs(taken.until));
                     match taken.newest {

@@ -374,14 +374,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
         .map_err(|error| Fault::new(Code::BadFile).with(format!("{}: {error}", path.display())))
 }
 
-/// What has not the form of a document lies in a file here: nobody sent it.
-pub(super) fn of(path: &Path) -> impl Fn(Fault) -> Fault {
-    move |fault| match fault.is_form() {
-        true => Fault::new(Code::BadFile).with(format!("{}: {fault}", path.display())),
-        false => fault,
-    }
-}
-
 /// A time for people, in UTC.
 pub(super) fn date(time: Timestamp) -> String {
     jiff::Timestamp::from_second(time.as_secs())
@@ -406,7 +398,7 @@ impl What {
             Self::Show { file } => {
                 let page = Signed::from_bytes(read(&file)?)
                     .and_then(|signed| chain::descriptor_as_given(&signed, now))
-                    .map_err(of(&file))?;
+                    .map_err(|fault| fault.lies_in(file.display()))?;
                 println!("{} ({})", all(&page.names), page.domain);
                 println!("root id    {}", page.agency.to_text());
                 println!(

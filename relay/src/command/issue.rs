@@ -11,7 +11,7 @@ use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::limits::{CREDENTIAL_DAYS_MAX, TEXT_MAX};
 use suora_protocol::time::Timestamp;
 
-use super::descriptor::{date, of, read};
+use super::descriptor::{date, read};
 use super::init;
 use super::phrase::Phrases;
 use super::register::{Person, Register};
@@ -153,7 +153,7 @@ impl Signer {
         let now = Clock::start().now().utc;
         let descriptor = Signed::from_bytes(read(&self.descriptor)?)
             .and_then(|signed| chain::descriptor_as_given(&signed, now))
-            .map_err(of(&self.descriptor))?;
+            .map_err(|fault| fault.lies_in(self.descriptor.display()))?;
         let key = phrases.open(&self.issuing.join("issuing.key"))?;
         let listed = descriptor
             .keys
