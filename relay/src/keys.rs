@@ -161,10 +161,14 @@ fn write_part(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<PathBuf> 
 
 /// Waits until the disk has the folder's new entry.
 fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    fs::File::open(folder(path))?.sync_all()
+}
+
+/// Where a file lies.
+pub fn folder(path: &Path) -> &Path {
+    let folder = path.parent();
+    let named = folder.filter(|folder| !folder.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
 }
 
 /// Writes a key file.

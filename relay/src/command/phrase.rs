@@ -56,13 +56,6 @@ fn open(path: &Path, file: Option<&Path>) -> Result<Key, Fault> {
     })
 }
 
-/// Where a file lies.
-fn folder(file: &Path) -> &Path {
-    let folder = file.parent();
-    let named = folder.filter(|folder| !folder.as_os_str().is_empty());
-    named.unwrap_or(Path::new("."))
-}
-
 impl What {
     pub(super) fn run(self, phrases: &Phrases) -> Result<(), Fault> {
         match self {
@@ -72,14 +65,14 @@ impl What {
             } => {
                 let key = open(&file, old_passphrase_file.as_deref())?;
                 let passphrase = phrases.choose(&file.display().to_string())?;
-                let _held = super::hold(folder(&file))?;
+                let _held = super::hold(keys::folder(&file))?;
                 keys::reseal(&file, &key, Some(&passphrase))?;
                 println!("{} opens with the passphrase from now on.", file.display());
                 println!("Copies that you made before do not: replace them.");
             }
             Self::Unprotect { file } => {
                 let key = phrases.open(&file)?;
-                let _held = super::hold(folder(&file))?;
+                let _held = super::hold(keys::folder(&file))?;
                 keys::reseal(&file, &key, None)?;
                 println!("{} opens without a passphrase from now on.", file.display());
             }
