@@ -35,6 +35,18 @@ pub fn bytes(case: &Case, name: &str) -> Result<Vec<u8>, Fault> {
     unhex(text(case, name)?).ok_or_else(|| lacks(name))
 }
 
+/// The bytes of a stream: those of the field, or a head and so many zeros after it.
+pub fn stream(case: &Case) -> Result<Vec<u8>, Fault> {
+    if case.contains_key("stream") {
+        return bytes(case, "stream");
+    }
+    let fill = case.get("fill").and_then(Value::as_u64);
+    let fill = fill.and_then(|fill| usize::try_from(fill).ok());
+    let mut stream = bytes(case, "head")?;
+    stream.resize(stream.len() + fill.ok_or_else(|| lacks("fill"))?, 0);
+    Ok(stream)
+}
+
 /// A field of exactly `N` bytes.
 pub fn fixed<const N: usize>(case: &Case, name: &str) -> Result<[u8; N], Fault> {
     bytes(case, name)?.try_into().map_err(|_| lacks(name))

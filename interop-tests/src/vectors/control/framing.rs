@@ -1,12 +1,12 @@
 //! The vectors of framing (`spec/control.md`, section 3): length and body.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::limits::MESSAGE_MAX;
 use suora_protocol::wire::Framer;
 
 use crate::vectors::raw::hex;
-use crate::vectors::verify::{Case, bytes, lacks};
+use crate::vectors::verify::{self, Case, lacks};
 use crate::vectors::{Facts, Vectors, fields};
 
 /// Length and body.
@@ -140,15 +140,7 @@ pub fn make() -> Result<Vectors, Fault> {
 
 /// Verifies a case of framing, in one piece and byte by byte.
 pub fn verify(case: &Case) -> Result<Facts, Fault> {
-    let stream = if case.contains_key("stream") {
-        bytes(case, "stream")?
-    } else {
-        let fill = case.get("fill").and_then(Value::as_u64);
-        let fill = fill.and_then(|fill| usize::try_from(fill).ok());
-        let mut stream = bytes(case, "head")?;
-        stream.resize(stream.len() + fill.ok_or_else(|| lacks("fill"))?, 0);
-        stream
-    };
+    let stream = verify::stream(case)?;
     let cut = |pieces: usize| {
         let mut framer = Framer::new();
         let (mut lengths, mut taken) = (Vec::new(), 0);

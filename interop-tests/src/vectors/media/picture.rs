@@ -11,7 +11,7 @@ use suora_protocol::media::{EncodedFrame, Kind, flow, h264};
 use suora_protocol::time::Timestamp;
 
 use super::super::raw::hex;
-use super::super::verify::{Case, bytes, lacks};
+use super::super::verify::{self, Case, bytes, lacks};
 use super::super::{Facts, Vectors, fields};
 use super::{CAPTURED, PICTURE, REPORTS, SOUND, describe, micros, refuse};
 
@@ -359,15 +359,7 @@ fn read(before: Option<&[u8]>, stream: &[u8], piece: usize) -> Result<Option<Enc
 
 /// Verifies a case, in one piece and in small ones.
 pub fn verify(case: &Case) -> Result<Facts, Fault> {
-    let stream = if case.contains_key("stream") {
-        bytes(case, "stream")?
-    } else {
-        let fill = case.get("fill").and_then(Value::as_u64);
-        let fill = fill.and_then(|fill| usize::try_from(fill).ok());
-        let mut stream = bytes(case, "head")?;
-        stream.resize(stream.len() + fill.ok_or_else(|| lacks("fill"))?, 0);
-        stream
-    };
+    let stream = verify::stream(case)?;
     let before = case
         .contains_key("before")
         .then(|| bytes(case, "before"))
