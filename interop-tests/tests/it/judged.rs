@@ -263,14 +263,15 @@ fn what_was_lost_of_a_track_that_is_off_is_not_sent_again() {
     }
 }
 
-/// Pictures that the other end shows between these, of a person who signs: no sound leaves.
-fn signed(middle: Weather, from: Duration, to: Duration) -> usize {
+/// Pictures that the other end shows between these, of a person who signs: from `mute` on no sound
+/// leaves.
+fn signed(middle: Weather, mute: Duration, from: Duration, to: Duration) -> usize {
     let plan = Plan {
         middle: [middle.clone(), middle],
         ..Plan::default()
     };
     let mut pair = Pair::new(&plan).unwrap();
-    pair.net.run_to(S(1));
+    pair.net.run_to(mute);
     let signs = Media {
         audio: false,
         video: true,
@@ -291,23 +292,23 @@ fn the_picture_of_a_person_who_signs_comes_back_without_any_sound() {
         blackouts: vec![(S(5), S(8))],
         ..Weather::delay(20)
     };
-    assert_eq!(signed(dark.clone(), S(6), S(8)), 0);
-    let after = signed(dark, S(10), S(12));
+    assert_eq!(signed(dark.clone(), S(1), S(6), S(8)), 0);
+    let after = signed(dark, S(1), S(10), S(12));
     assert!(after > 20, "{after} pictures after a blackout");
     let step = Weather {
         capacity: vec![(S(0), 2_000_000), (S(5), 250_000)],
         ..Weather::delay(20)
     };
-    let after = signed(step, S(9), S(12));
+    let after = signed(step, S(1), S(9), S(12));
     assert!(after > 30, "{after} pictures after the way became narrow");
     // the least that makes a picture, and its packets' heads, hardly fit here
-    let thin = signed(Weather::delay(20).narrow(70_000), S(10), S(40));
+    let thin = signed(Weather::delay(20).narrow(70_000), S(1), S(10), S(40));
     assert!(thin > 15, "{thin} pictures on a thin way");
     let tight = Weather {
         capacity: vec![(S(0), 2_000_000), (S(5), 40_000), (S(15), 2_000_000)],
         ..Weather::delay(20)
     };
-    let after = signed(tight, S(70), S(75));
+    let after = signed(tight, S(1), S(70), S(75));
     assert!(after > 60, "{after} pictures after a rest");
 }
 
@@ -318,22 +319,7 @@ fn who_goes_mute_while_nothing_gets_through_is_seen_again_after_it() {
         blackouts: vec![(S(5), S(9))],
         ..Weather::delay(20)
     };
-    let plan = Plan {
-        middle: [dark.clone(), dark],
-        ..Plan::default()
-    };
-    let mut pair = Pair::new(&plan).unwrap();
-    pair.net.run_to(S(8));
-    let signs = Media {
-        audio: false,
-        video: true,
-    };
-    pair.switch(0, signs);
-    pair.switch(1, signs);
-    pair.net.run_to(S(13));
-    let begin = pair.at(S(0));
-    let shown = pair.person(1).end.diary.shown.iter();
-    let late = shown.filter(|shown| shown.at.since(begin) > S(11)).count();
+    let late = signed(dark, S(8), S(11), S(13));
     assert!(late > 20, "{late} pictures");
 }
 

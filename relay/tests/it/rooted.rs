@@ -32,17 +32,22 @@ fn sign(agency: &Agency, phrase: &Path) -> Vec<OsString> {
     arguments
 }
 
+/// An agency whose keys are under the passphrase of this file.
+fn sealed(phrase: &Path) -> Agency {
+    Agency::with(&[
+        "--passphrase".as_ref(),
+        "--passphrase-file".as_ref(),
+        phrase.as_os_str(),
+    ])
+}
+
 // covers: SUORA-SEC-102
 #[test]
 fn root_and_issuing_key_open_with_their_passphrase_alone() {
     let dir = tempfile::tempdir().unwrap();
     let good = phrase(dir.path(), "good", "correct horse battery");
     let other = phrase(dir.path(), "other", "incorrect horse battery");
-    let agency = Agency::with(&[
-        "--passphrase".as_ref(),
-        "--passphrase-file".as_ref(),
-        good.as_os_str(),
-    ]);
+    let agency = sealed(&good);
     for key in ["root/root.key", "issuing/issuing.key"] {
         let text = fs::read_to_string(agency.path(key)).unwrap();
         assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
@@ -73,11 +78,7 @@ fn who_waits_for_another_tool_says_so_and_a_passphrase_keeps_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let good = phrase(dir.path(), "good", "correct horse battery");
     let other = phrase(dir.path(), "other", "incorrect horse battery");
-    let agency = Agency::with(&[
-        "--passphrase".as_ref(),
-        "--passphrase-file".as_ref(),
-        good.as_os_str(),
-    ]);
+    let agency = sealed(&good);
     let held = suora_relay::keys::hold(&agency.path("root"), || {}).unwrap();
     // the key comes before the folder
     let (mut child, said) = rig::begins(sign(&agency, &other));
