@@ -320,6 +320,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_cut_out_of_a_still_scene_has_an_eighth_of_a_second_at_most() {
+        let still = clip("officer.mp4", 1).remove(0);
+        let moving = clip("citizen.mp4", 30);
+        for target in [300_000, 600_000, 1_200_000] {
+            let mut pictures = vec![still.clone(); 60];
+            pictures.extend(moving.iter().cloned());
+            for (n, picture) in pictures.iter_mut().enumerate() {
+                picture.captured = Timestamp::from_micros(i64::try_from(n).unwrap() * 40_000);
+            }
+            let frames = encode(&pictures, &Control::new(target));
+            let cut = frames.iter().find(|f| f.captured == pictures[60].captured);
+            let cut = cut.unwrap();
+            let bits = cut.data.len() * 8;
+            assert!(!cut.keyframe && bits <= target as usize / 8, "{bits}");
+            // and it is no picture of mud
+            assert!(bits >= target as usize / 32, "{bits}");
+            let after = frames.iter().filter(|f| f.captured > cut.captured);
+            assert!(after.count() >= 28);
+        }
+    }
+
     // covers: SUORA-MED-031
     #[test]
     fn the_first_keyframe_of_a_clip_is_small_and_others_have_half_a_second_at_most() {

@@ -24,6 +24,11 @@ const STILL: f64 = 0.2;
 /// How much of what a picture shows is learnt: of more bits than thought, and of fewer. A
 /// picture that is twice the same must not make the next one large.
 const LEARN: (f64, f64) = (0.6, 0.25);
+/// What is taken of a bound, for what a guess may be off.
+const ROOM: f64 = 0.8;
+/// A picture that differs by more luma than this on the mean, of 255, is another scene, which
+/// costs what a keyframe would, and has at most so many seconds of the target.
+const CUT: (f64, f64) = (12.0, 0.125);
 /// Bits that were not spent are saved for so many seconds of the target.
 const SAVED: f64 = 0.1;
 /// Over so many seconds of the target a picture is left out.
@@ -85,6 +90,12 @@ impl Quantiser {
         let level = *self.levels[0].get_or_insert(nominal.log2() + SLOPE * self.last - self.motion);
         let best = (level + self.motion - wanted.max(64.0).log2()) / SLOPE;
         let best = best.clamp(self.last - STEPS.1, self.last + STEPS.0);
+        let best = match self.levels[1] {
+            Some(level) if motion > CUT.0 => {
+                best.max((level - (f64::from(target) * CUT.1 * ROOM).log2()) / SLOPE)
+            }
+            _ => best,
+        };
         self.last = best.clamp(FINEST, COARSEST).round();
         self.last as u8
     }
@@ -94,7 +105,7 @@ impl Quantiser {
         // a first guess: at quantiser 38 a talking head has a third of a bit a pixel
         let guess = (f64::from(pixels) * 0.33).log2() + SLOPE * 38.0;
         let level = *self.levels[1].get_or_insert(guess);
-        let best = (level - (most as f64 * 8.0 * 0.8).log2()) / SLOPE;
+        let best = (level - (most as f64 * 8.0 * ROOM).log2()) / SLOPE;
         self.last = best.ceil().clamp(FINEST, COARSEST);
         self.last as u8
     }
