@@ -177,3 +177,38 @@ pub fn narrow(run: Run) -> Result<Figures, Fault> {
         ),
     ])
 }
+
+/// 15 ms and up to 60 more, 1.5 % lost in bursts, 5 Mbit/s.
+pub fn wireless(run: Run) -> Result<Figures, Fault> {
+    let weather = Weather {
+        jitter: Duration::from_millis(60),
+        ..Weather::delay(15)
+            .losing(Loss::Bursts(0.005, 0.33))
+            .narrow(5_000_000)
+    };
+    let mut scene = Scene::new(&weather, run, 600_000, |_| {})?;
+    scene.net.run_to(S(62));
+    let day = Day::of(&mut scene, S(2), S(62));
+    Ok(vec![
+        (
+            "jitter of 60 ms: pictures a second",
+            Aim::Least(27.0),
+            day.fps,
+        ),
+        (
+            "jitter of 60 ms: pictures, kbit/s",
+            Aim::Least(250.0),
+            day.bitrate / 1e3,
+        ),
+        (
+            "jitter of 60 ms: camera to screen p95, ms",
+            Aim::Most(200.0),
+            day.picture,
+        ),
+        (
+            "jitter of 60 ms: mouth to ear p95, ms",
+            Aim::Most(200.0),
+            day.sound,
+        ),
+    ])
+}

@@ -343,7 +343,7 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 
 /// All scenes by each of these controllers; figures are medians over `seeds`.
 pub fn rows(controllers: &[Controller], seeds: &[u8]) -> Result<Vec<Row>, Fault> {
-    let scenes: [fn(Run) -> Result<Figures, Fault>; 9] = [
+    let scenes: [fn(Run) -> Result<Figures, Fault>; 10] = [
         two_percent,
         blackouts,
         large_frames,
@@ -353,6 +353,7 @@ pub fn rows(controllers: &[Controller], seeds: &[u8]) -> Result<Vec<Row>, Fault>
         day::five_percent,
         day::twenty_percent,
         day::narrow,
+        day::wireless,
     ];
     let mut rows = Vec::new();
     for scene in scenes {

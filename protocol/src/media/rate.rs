@@ -86,6 +86,9 @@ const CREDIT: f64 = 0.2;
 const START: f64 = 500_000.0;
 /// ...and this as long as no train was answered.
 const START_UNTOLD: f64 = 300_000.0;
+/// The target under this share of the most that cuts of this time found is little: a queue that stands
+/// then is none of ours.
+const LIGHT: (f64, Duration) = (0.65, Duration::from_secs(30));
 /// The rate of the last cut is remembered so long.
 const REMEMBERED: Duration = Duration::from_secs(15);
 /// More may be under way by what the target sends in this time: acknowledgements wait for 25 ms.
@@ -173,6 +176,8 @@ pub struct Rate {
     share: f64,
     hold: Option<Hold>,
     cut: Option<Cut>,
+    /// The cut that found most lately.
+    most: Option<Cut>,
     report: Option<Instant>,
     /// Since when pictures leave without a hold.
     flows: Option<Instant>,
@@ -208,6 +213,7 @@ impl Rate {
             share: 1.0,
             hold: None,
             cut: None,
+            most: None,
             report: None,
             flows: None,
             braked: None,
@@ -331,7 +337,7 @@ impl Rate {
                 self.cut_to(now, self.target);
             }
         }
-        if !self.delay.report(now, &seen) {
+        if !self.delay.report(now, &seen, self.is_light()) {
             return;
         }
         if let Some(compete) = &mut self.compete {
@@ -406,6 +412,7 @@ impl Rate {
                 let shorter = hold.queue.saturating_sub(queue);
                 if shorter < HOLD_TELLS.mul_f64(0.15) {
                     self.compete = Some(Compete::new(now.mono, queue));
+                    self.delay.is_theirs();
                     let carried = self.cut.map_or(0.0, |cut| cut.carried);
                     self.set(self.target.max(carried / 2.0));
                     return;
@@ -463,6 +470,17 @@ impl Rate {
     fn cut_to(&mut self, now: Now, carried: f64) {
         let at = now.mono;
         self.cut = Some(Cut { at, carried });
+        if self.most.is_none_or(|most| {
+            most.carried < carried || at.saturating_duration_since(most.at) > LIGHT.1
+        }) {
+            self.most = self.cut;
+        }
+    }
+
+    /// Whether so little leaves that a queue is none of ours.
+    fn is_light(&self) -> bool {
+        let little = |most: Cut| self.leaving() < most.carried * LIGHT.0;
+        self.hold.is_none() && self.compete.is_none() && self.most.is_some_and(little)
     }
 
     fn set(&mut self, target: f64) {
@@ -540,7 +558,7 @@ impl Rate {
     /// Whether more is under way than the target puts there: long before a report tells, the
     /// way has become narrow, or the way back is.
     fn brakes(&mut self, now: Now, under_way: usize) -> bool {
-        let mut time = self.delay.round_trip().unwrap_or(FIRST_TRIP) + UNDER_WAY;
+        let mut time = self.delay.usual_trip().unwrap_or(FIRST_TRIP) + UNDER_WAY;
         if self.compete.is_some() {
             time += self.delay.queue();
         }

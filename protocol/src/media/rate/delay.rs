@@ -4,6 +4,9 @@
 //! kept by seconds, so that a drift of the clocks (some 20 µs a second) and a path that
 //! became longer are forgotten. Sound is what is looked at: it leaves at once, in packets of
 //! one size, and is never sent again. Pictures count while no sound flows.
+//!
+//! Where delays jitter, the least of a minute is chance, and what is always over it is no queue of
+//! ours: what stands while we send little is added to the base.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,6 +17,14 @@ use crate::time::Now;
 
 /// The base and the round trip are the least of so many seconds.
 const SECONDS: u64 = 60;
+/// Reports of a second that say what is usual in it, at least, and the most that are looked at.
+const REPORTS: (usize, usize) = (9, 32);
+/// What stands while we send little counts so far, in microseconds...
+const STANDS_MAX: i64 = 25_000;
+/// ...and a usual round trip over the least so far.
+const USUAL_MAX: i64 = 60_000;
+/// A trend is what is over so many of its standard errors.
+const SURE: f64 = 3.0;
 /// The trend is over so much of sending.
 const TREND: Duration = Duration::from_millis(240);
 
@@ -22,12 +33,17 @@ const TREND: Duration = Duration::from_millis(240);
 pub(super) struct Delay {
     /// From where sending times count.
     zero: Option<Instant>,
-    base: Least,
-    /// Sending time and queue of the last packets, in microseconds.
+    bases: Least,
+    /// Of seconds in which we sent little.
+    stands: Usual,
+    base: i64,
+    /// Sending time and delay of the last packets, in microseconds.
     recent: VecDeque<(i64, i64)>,
     queue: i64,
     trips: Least,
+    usual: Usual,
     round_trip: Option<Duration>,
+    usual_trip: Option<Duration>,
 }
 
 /// The least of the last minute: the least of each second, and the second.
@@ -35,11 +51,15 @@ pub(super) struct Delay {
 struct Least(VecDeque<(u64, i64)>);
 
 impl Least {
-    fn take(&mut self, second: u64, value: i64) -> i64 {
+    fn take(&mut self, second: u64, value: i64) {
         match self.0.back_mut() {
             Some((last, least)) if *last == second => *least = (*least).min(value),
             _ => self.0.push_back((second, value)),
         }
+        self.forget(second);
+    }
+
+    fn forget(&mut self, second: u64) {
         while self
             .0
             .front()
@@ -47,13 +67,43 @@ impl Least {
         {
             self.0.pop_front();
         }
-        self.0.iter().map(|(_, value)| *value).fold(value, i64::min)
+    }
+
+    fn least(&self) -> Option<i64> {
+        self.0.iter().map(|(_, value)| *value).min()
+    }
+}
+
+/// The least of the medians of the last minute's seconds.
+#[derive(Debug, Default)]
+struct Usual {
+    second: u64,
+    values: Vec<i64>,
+    medians: Least,
+}
+
+impl Usual {
+    fn take(&mut self, second: u64, value: Option<i64>) {
+        if second != self.second {
+            if self.values.len() >= REPORTS.0 {
+                self.values.sort_unstable();
+                let median = self.values.get(self.values.len() / 2);
+                self.medians.take(self.second, median.copied().unwrap_or(0));
+            }
+            self.values.clear();
+            self.second = second;
+        }
+        self.medians.forget(second);
+        if self.values.len() < REPORTS.1 {
+            self.values.extend(value);
+        }
     }
 }
 
 impl Delay {
-    /// Takes a report. `false`: it tells no time.
-    pub(super) fn report(&mut self, now: Now, feedback: &Feedback) -> bool {
+    /// Takes a report. `light`: so little was sent that a queue would be none of ours. `false`:
+    /// it tells no time.
+    pub(super) fn report(&mut self, now: Now, feedback: &Feedback, light: bool) -> bool {
         let zero = *self.zero.get_or_insert(now.mono);
         let sound = feedback.packets.iter().any(|packet| {
             packet.kind == Kind::Audio && matches!(packet.fate, Fate::Arrived(Some(_)))
@@ -72,13 +122,21 @@ impl Delay {
         let newest = times.iter().map(|(sent, at)| feedback.at - at + sent).max();
         if let Some(newest) = newest {
             let trip = micros(zero, now.mono).saturating_sub(newest);
-            let trip = self.trips.take(second, trip);
-            self.round_trip = Some(Duration::from_micros(u64::try_from(trip).unwrap_or(0)));
+            self.trips.take(second, trip);
+            self.usual.take(second, Some(trip));
+            let least = self.trips.least().unwrap_or(trip);
+            let usual = self.usual.medians.least().unwrap_or(least);
+            self.round_trip = Some(duration(least));
+            self.usual_trip = Some(duration(usual.clamp(least, least + USUAL_MAX)));
         }
-        let base = self.base.take(second, least);
-        self.queue = least - base;
-        let queues = times.iter().map(|(sent, at)| (*sent, at - sent - base));
-        self.recent.extend(queues);
+        self.bases.take(second, least);
+        self.stands.take(second, light.then_some(least));
+        let base = self.bases.least().unwrap_or(least);
+        let stands = self.stands.medians.least().unwrap_or(base);
+        self.base = stands.clamp(base, base + STANDS_MAX);
+        self.queue = least - self.base;
+        let delays = times.iter().map(|(sent, at)| (*sent, at - sent));
+        self.recent.extend(delays);
         let newest = self.recent.back().map_or(0, |(sent, _)| *sent);
         let trend = i64::try_from(TREND.as_micros()).unwrap_or(i64::MAX);
         while self
@@ -91,18 +149,24 @@ impl Delay {
         true
     }
 
+    /// What stands is another flow's queue, not jitter.
+    pub(super) fn is_theirs(&mut self) {
+        self.stands = Usual::default();
+    }
+
     /// The queue that the last report shows: its least, so that jitter is none.
     pub(super) fn queue(&self) -> Duration {
-        Duration::from_micros(u64::try_from(self.queue).unwrap_or(0))
+        duration(self.queue)
     }
 
     /// The queue of the packet that was sent last.
     pub(super) fn newest(&self) -> Duration {
-        let newest = self.recent.back().map_or(0, |(_, queue)| *queue);
-        Duration::from_micros(u64::try_from(newest).unwrap_or(0))
+        let newest = self.recent.back();
+        duration(newest.map_or(0, |(_, delay)| delay - self.base))
     }
 
-    /// Seconds of queue that a second of sending adds, by least squares.
+    /// Seconds of queue that a second of sending adds, by least squares, less what jitter may
+    /// feign.
     pub(super) fn slope(&self) -> f64 {
         let count = self.recent.len() as f64;
         if count < 4.0 {
@@ -115,14 +179,23 @@ impl Delay {
                 .sum::<f64>()
                 / count
         };
-        let (time, queue) = (mean(|pair| pair.0), mean(|pair| pair.1));
+        let (time, delay) = (mean(|pair| pair.0), mean(|pair| pair.1));
         let (mut over, mut under) = (0.0, 0.0);
-        for (sent, waited) in &self.recent {
+        for (sent, took) in &self.recent {
             let apart = *sent as f64 - time;
-            over += apart * (*waited as f64 - queue);
+            over += apart * (*took as f64 - delay);
             under += apart * apart;
         }
-        if under > 0.0 { over / under } else { 0.0 }
+        if under <= 0.0 {
+            return 0.0;
+        }
+        let slope = over / under;
+        let off = |(sent, took): &(i64, i64)| {
+            let off = *took as f64 - delay - slope * (*sent as f64 - time);
+            off * off
+        };
+        let off: f64 = self.recent.iter().map(off).sum();
+        slope - SURE * (off / (count - 2.0) / under).sqrt()
     }
 
     /// The least time of the last minute from a packet's sending to its report, without the
@@ -130,6 +203,16 @@ impl Delay {
     pub(super) const fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
+
+    /// The same as a rule, in the last minute's best second: longer by jitter.
+    pub(super) const fn usual_trip(&self) -> Option<Duration> {
+        self.usual_trip
+    }
+}
+
+/// Of microseconds; none where they are negative.
+fn duration(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 /// When a packet arrived, by the other end's clock.

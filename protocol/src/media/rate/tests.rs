@@ -18,6 +18,10 @@ struct Wire {
     allowance: f64,
     drops: bool,
     dark: bool,
+    /// Most milliseconds that a packet takes longer than it must, and what chance was last.
+    jitter: u64,
+    chance: u64,
+    last: Instant,
 }
 
 impl Wire {
@@ -35,6 +39,9 @@ impl Wire {
             allowance: 0.0,
             drops: false,
             dark: false,
+            jitter: 0,
+            chance: 1,
+            last: start.mono,
         }
     }
 
@@ -50,7 +57,10 @@ impl Wire {
                 self.free = self.free.max(now.mono) + lasts;
                 self.worst = self.worst.max(self.free - now.mono);
             }
-            let arrives = self.free.max(now.mono) + MS(25);
+            self.chance = self.chance * 48_271 % 0x7fff_ffff;
+            let arrives = self.free.max(now.mono) + MS(25 + self.chance % (self.jitter + 1));
+            let arrives = self.last.max(arrives);
+            self.last = arrives;
             told = arrives;
             let at = arrives - self.start.mono;
             fate = Fate::Arrived(Some(i64::try_from(at.as_micros()).unwrap()));
@@ -110,7 +120,7 @@ fn a_narrow_wire_takes_the_target_down_at_once_and_a_wide_one_lets_it_grow() {
     assert_eq!(wire.run(&mut rate, 5), 2_000_000);
     wire.capacity = 500_000.0;
     wire.run(&mut rate, 1);
-    assert!(rate.target() < 500_000, "{}", rate.target());
+    assert!(rate.target() < 520_000, "{}", rate.target());
     assert!(wire.worst < MS(800), "{:?}", wire.worst);
     wire.run(&mut rate, 5);
     let target = wire.run(&mut rate, 10);
@@ -118,6 +128,24 @@ fn a_narrow_wire_takes_the_target_down_at_once_and_a_wide_one_lets_it_grow() {
     assert!(wire.worst < MS(150), "{:?}", wire.worst);
     wire.capacity = 4_000_000.0;
     assert!(wire.run(&mut rate, 5) > 1_500_000, "{}", rate.target());
+}
+
+#[test]
+fn jitter_is_no_queue_but_a_queue_beside_it_is() {
+    let mut rate = Rate::new((50_000, 600_000));
+    let mut wire = Wire::new(4_000_000.0);
+    wire.jitter = 60;
+    wire.run(&mut rate, 20);
+    let mean = (0..40).map(|_| wire.run(&mut rate, 1)).sum::<u32>() / 40;
+    assert!(mean > 350_000, "{mean}");
+    wire.capacity = 250_000.0;
+    wire.run(&mut rate, 5);
+    let mean = (0..20).map(|_| wire.run(&mut rate, 1)).sum::<u32>() / 20;
+    assert!(
+        mean < 230_000 && wire.worst < MS(300),
+        "{mean} {:?}",
+        wire.worst
+    );
 }
 
 #[test]
@@ -233,6 +261,7 @@ fn told(delay: &mut Delay, second: u32, way: i64) {
     delay.report(
         now.after(MS(2 * way.unsigned_abs())),
         &Feedback { at, packets },
+        false,
     );
 }
 
