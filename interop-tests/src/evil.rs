@@ -80,6 +80,7 @@ fn play(mode: &Mode, lies: bool, seed: u8, careless: bool) -> Found {
         seed,
         faults: suora_relay::Faults {
             unchecked_credential: lies,
+            ..suora_relay::Faults::default()
         },
         careless,
         ..Setup::default()

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// The names of all faults, for the command line.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "leak-before-accept",
     "drop-tenth",
     "shift-sound",
@@ -12,6 +12,7 @@ pub const NAMES: [&str; 7] = [
     "classical-only",
     "follow-last",
     "unchecked-credential",
+    "first-stay",
 ];
 
 /// The node and the relay that a list of fault names makes. An unknown name is the error.
@@ -27,6 +28,7 @@ pub fn parse(names: &[String]) -> Result<(suora_node::Faults, suora_relay::Fault
             "classical-only" => node.classical_only = true,
             "follow-last" => node.follow_last = true,
             "unchecked-credential" => relay.unchecked_credential = true,
+            "first-stay" => relay.first_stay = true,
             other => return Err(format!("no fault {other}; there are {}", NAMES.join(", "))),
         }
     }

@@ -124,6 +124,7 @@ impl Crowd {
         };
         let faults = Faults {
             unchecked_credential: true,
+            ..Faults::default()
         };
         let mut hub = Hub::restore(descriptor(now.utc), rows(people), [1; 32], now, faults);
         hub.set_bounds(open());

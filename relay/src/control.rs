@@ -6,7 +6,7 @@
 //! |---|---|
 //! | connections, and those of one prefix (/24, /56) | settings |
 //! | connections of one key | [`PER_PEER`] |
-//! | handshakes under way, and those of one prefix | [`HALF_OPEN`], [`HALF_OPEN_PREFIX`], 10 s each |
+//! | handshakes under way, and those of one prefix | [`PROVEN`] by TCP, [`UNPROVEN`] by QUIC, [`HANDSHAKE`] each; one more pushes out the oldest |
 //! | streams of a connection at once, being negotiated, in its life | 16, 4, [`STREAMS`] |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
 //! | unfinished messages of one prefix | [`streams::UNFINISHED`] beyond 4 KiB each; one more is told `busy` |
@@ -14,6 +14,7 @@
 //! | a frame of WebSocket | [`WEBSOCKET_MAX`] |
 
 pub mod desk;
+mod entrance;
 pub mod reach;
 pub mod streams;
 
@@ -27,7 +28,7 @@ use libp2p::core::{Multiaddr, Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Swarm, SwarmBuilder, identify, noise, ping, tcp, websocket, yamux};
+use libp2p::{Swarm, identify, noise, ping, quic, swarm, tcp, websocket, yamux};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::limits::WEBSOCKET_MAX;
@@ -35,13 +36,16 @@ use suora_protocol::wire::officer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::Faults;
 use crate::config::Config;
 use crate::hub::LinkId;
 use crate::hub::admission::refusal;
 use desk::{Desk, Opened};
+use entrance::{Connected, Entrance};
 use streams::{Envelope, Unfinished};
 
-pub use desk::{DESK_STREAMS, HALF_OPEN, HALF_OPEN_PREFIX, PER_PEER, STREAMS};
+pub use desk::{DESK_STREAMS, PER_PEER, STREAMS};
+pub use entrance::{HANDSHAKE, PROVEN, UNPROVEN};
 
 /// How long a connection may be without a stream.
 pub const IDLE: Duration = Duration::from_secs(20);
@@ -66,7 +70,7 @@ fn multiplexer() -> yamux::Config {
 fn over_websocket(
     key: &Keypair,
     multiplexer: yamux::Config,
-) -> Result<Boxed<(libp2p::PeerId, StreamMuxerBox)>, noise::Error> {
+) -> Result<Boxed<Connected>, noise::Error> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     let mut websocket = websocket::Config::new(tcp);
     // the library's own bound is 256 MiB
@@ -76,6 +80,28 @@ fn over_websocket(
         .authenticate(noise::Config::new(key)?)
         .multiplex(multiplexer);
     Ok(websocket.boxed())
+}
+
+/// All transports of a relay.
+fn transports(key: &Keypair) -> Result<Boxed<Connected>, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(upgrade::Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(multiplexer())
+        .boxed();
+    let mut quic = quic::Config::new(key);
+    // a desk stream carries messages of 64 KiB at most
+    quic.max_concurrent_stream_limit = 16;
+    quic.max_stream_data = 131_072;
+    quic.max_connection_data = 524_288;
+    let quic = quic::tokio::Transport::new(quic)
+        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+    let all = tcp
+        .or_transport(quic)
+        .map(|either, _| either.into_inner())
+        .or_transport(over_websocket(key, multiplexer())?)
+        .map(|either, _| either.into_inner());
+    Ok(all.boxed())
 }
 
 /// The listening control plane.
@@ -93,47 +119,32 @@ impl Control {
         key: &Key,
         config: &Config,
         envelopes: mpsc::Sender<Envelope>,
+        faults: Faults,
     ) -> Result<Self, Fault> {
         let failed = |error: String| {
             Fault::new(Code::BadConfig).with(format!("control {}: {error}", config.control))
         };
-        let identity = libp2p::identity::Keypair::ed25519_from_bytes(key.secret().to_vec())
+        let identity = Keypair::ed25519_from_bytes(key.secret().to_vec())
             .map_err(|error| failed(error.to_string()))?;
-        let desk = Desk::new(config.connections_per_prefix, config.connections);
-        let mut swarm = SwarmBuilder::with_existing_identity(identity)
-            .with_tokio()
-            .with_tcp(
-                tcp::Config::default().nodelay(true),
-                noise::Config::new,
-                multiplexer,
-            )
-            .map_err(|error| failed(error.to_string()))?
-            .with_quic_config(|mut quic| {
-                // a desk stream carries messages of 64 KiB at most
-                quic.max_concurrent_stream_limit = 16;
-                quic.max_stream_data = 131_072;
-                quic.max_connection_data = 524_288;
-                quic
-            })
-            .with_other_transport(|key| Ok(over_websocket(key, multiplexer())?))
-            .map_err(|error| failed(error.to_string()))?
-            .with_behaviour(|key| Behaviour {
-                desk,
-                identify: identify::Behaviour::new(
-                    identify::Config::new("/suora/1".into(), key.public())
-                        .with_agent_version("suora-relay".into())
-                        .with_hide_listen_addrs(true)
-                        .with_cache_size(0),
-                ),
-                ping: ping::Behaviour::default(),
-            })
-            .map_err(|error| failed(error.to_string()))?
-            .with_swarm_config(|config| {
-                config
-                    .with_idle_connection_timeout(IDLE)
-                    .with_max_negotiating_inbound_streams(4)
-            })
-            .build();
+        let listeners = transports(&identity).map_err(|error| failed(error.to_string()))?;
+        let behaviour = Behaviour {
+            desk: Desk::new(config.connections_per_prefix, config.connections),
+            identify: identify::Behaviour::new(
+                identify::Config::new("/suora/1".into(), identity.public())
+                    .with_agent_version("suora-relay".into())
+                    .with_hide_listen_addrs(true)
+                    .with_cache_size(0),
+            ),
+            ping: ping::Behaviour::default(),
+        };
+        let mut swarm = Swarm::new(
+            Entrance::new(listeners, faults.first_stay).boxed(),
+            behaviour,
+            identity.public().to_peer_id(),
+            swarm::Config::with_tokio_executor()
+                .with_idle_connection_timeout(IDLE)
+                .with_max_negotiating_inbound_streams(4),
+        );
         let ip = Multiaddr::from(config.control.ip());
         let port = config.control.port();
         let mut addresses = vec![

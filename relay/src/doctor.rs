@@ -17,6 +17,7 @@ use suora_protocol::limits::CLOCK_TOLERANCE;
 use suora_protocol::time::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::Faults;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Control;
@@ -284,7 +285,7 @@ fn metrics(config: &Config) -> Finding {
 async fn ports(config: &Config, key: &Key) -> Result<(), Fault> {
     let (envelopes, _unheard) = mpsc::channel(1);
     let listen = async {
-        drop(Control::listen(key, config, envelopes).await?);
+        drop(Control::listen(key, config, envelopes, Faults::default()).await?);
         drop(http::listen("http", config.http).await?);
         drop(http::listen("metrics", config.metrics).await?);
         Ok(())

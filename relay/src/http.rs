@@ -1,7 +1,7 @@
 //! DOOR: HTTP. The public listener serves the descriptor and health, the operator's
 //! listener the metrics, and a local socket takes credentials ([`local`]). Health, metrics
 //! and credentials are answered by the loop itself. A listener takes [`CONNECTIONS`] at once,
-//! each for one request that has to come and to be read in time.
+//! each for one request that has to come and to be read in time; one more pushes out the oldest.
 #![expect(clippy::disallowed_methods, reason = "door: listening sockets")]
 
 pub mod local;
@@ -21,15 +21,18 @@ use hyper_util::service::TowerToHyperService;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::Faults;
+use crate::hub::crowd::Prefix;
 use crate::metrics::{Metrics, Pulse, Question};
+use crate::porch::{Porch, Room};
 
-/// Most connections of the public listener at once; who comes after them waits.
+/// Most connections of the public listener at once; one prefix may have all, where it is a web server's.
 pub const CONNECTIONS: usize = 256;
 /// Most of the operator's.
 pub const OPERATORS: usize = 32;
@@ -123,25 +126,30 @@ pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, F
         .map_err(|error| Fault::new(Code::BadConfig).with(format!("{setting} {address}: {error}")))
 }
 
-/// Serves until dropped. Whoever is slow loses the connection, so that nobody waits for long.
-pub async fn serve(listener: TcpListener, router: Router, connections_max: usize) {
-    let places = Arc::new(Semaphore::new(connections_max));
-    let mut connections = JoinSet::new();
+/// Serves until dropped. Whoever is slow loses the connection, and where `connections` are there the
+/// oldest of the prefix that has most, so that nobody waits.
+pub async fn serve(listener: TcpListener, router: Router, connections: usize, faults: Faults) {
+    let room = Room {
+        prefix: connections,
+        all: connections,
+    };
+    let porch = Porch::new(room, faults.first_stay);
+    let mut tasks = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        while tasks.try_join_next().is_some() {}
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
                 sleep_until(Instant::now() + PAUSE).await;
                 continue;
             }
         };
+        let Some(place) = porch.enter(Prefix::of(from.ip())) else {
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone());
-        connections.spawn(async move {
+        tasks.spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
@@ -149,8 +157,7 @@ pub async fn serve(listener: TcpListener, router: Router, connections_max: usize
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
             // an end that speaks badly or not at all is its own affair
-            let _ = timeout(WHOLE, connection).await;
-            drop(place);
+            let _ = place.until(timeout(WHOLE, connection)).await;
         });
     }
 }

@@ -13,6 +13,7 @@ pub mod http;
 pub mod hub;
 pub mod keys;
 pub mod metrics;
+pub mod porch;
 pub mod serve;
 pub mod store;
 pub mod text;
@@ -22,4 +23,6 @@ pub mod text;
 pub struct Faults {
     /// Officers attend without a valid credential.
     pub unchecked_credential: bool,
+    /// Who comes to a full listener is sent away, and those whose handshake is not done stay.
+    pub first_stay: bool,
 }

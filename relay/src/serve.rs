@@ -355,7 +355,7 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
     let (stop_control, control_stopped) = oneshot::channel();
     let (page, pages) = watch::channel(boot.descriptor.bytes().clone());
 
-    let control = Control::listen(&boot.key, &boot.config, envelope).await?;
+    let control = Control::listen(&boot.key, &boot.config, envelope, faults).await?;
     let public = http::listen("http", boot.config.http).await?;
     let operator = http::listen("metrics", boot.config.metrics).await?;
     let desk = Local::listen(dir).await?;
@@ -369,11 +369,13 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         public,
         http::public(pages, question.clone()),
         http::CONNECTIONS,
+        faults,
     ));
     pages_tasks.spawn(http::serve(
         operator,
         http::operator(metrics.clone(), question),
         http::OPERATORS,
+        faults,
     ));
 
     pages_tasks.spawn(desk.serve(local::router(enrol)));

@@ -87,8 +87,9 @@ const RELAY: &House = &[
     ("turn", &["grant"]),
     ("metrics", &["hub"]),
     ("store", &["hub"]),
-    ("control", &["hub", "config", "clock"]),
-    ("http", &["hub", "metrics", "config"]),
+    ("porch", &["hub"]),
+    ("control", &["hub", "config", "clock", "porch"]),
+    ("http", &["hub", "metrics", "config", "porch"]),
     (
         "serve",
         &[

@@ -25,10 +25,6 @@ use crate::hub::crowd::Prefix;
 
 /// Connections of one key: two transports at once, before and after a change of network.
 pub const PER_PEER: u32 = 4;
-/// Connections whose handshake is under way.
-pub const HALF_OPEN: usize = 512;
-/// Those of one prefix.
-pub const HALF_OPEN_PREFIX: u32 = 128;
 /// Live desk streams of one connection: both protocols, before and after a reconnect.
 pub const DESK_STREAMS: usize = 4;
 /// Desk streams that a connection may open in its life; as many again are told so, then they are reset.
@@ -185,8 +181,6 @@ impl<K: Ord> Counts<K> {
 #[derive(Debug)]
 pub struct Desk {
     incoming: VecDeque<Opened>,
-    half_open: BTreeMap<ConnectionId, Prefix>,
-    half_open_prefixes: Counts<Prefix>,
     open: BTreeMap<ConnectionId, (PeerId, Prefix)>,
     prefixes: Counts<Prefix>,
     peers: Counts<PeerId>,
@@ -199,8 +193,6 @@ impl Desk {
     pub const fn new(per_prefix: u32, all: u32) -> Self {
         Self {
             incoming: VecDeque::new(),
-            half_open: BTreeMap::new(),
-            half_open_prefixes: Counts(BTreeMap::new()),
             open: BTreeMap::new(),
             prefixes: Counts(BTreeMap::new()),
             peers: Counts(BTreeMap::new()),
@@ -209,10 +201,13 @@ impl Desk {
         }
     }
 
-    fn settled(&mut self, id: ConnectionId) {
-        if let Some(prefix) = self.half_open.remove(&id) {
-            self.half_open_prefixes.down(&prefix);
+    /// Whether there is room for one more from there.
+    fn room(&self, prefix: &Prefix) -> Result<(), ConnectionDenied> {
+        let all = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
+        if self.prefixes.of(prefix) >= self.per_prefix || all >= self.all {
+            return Err(denied("too many connections"));
         }
+        Ok(())
     }
 }
 
@@ -226,20 +221,11 @@ impl NetworkBehaviour for Desk {
 
     fn handle_pending_inbound_connection(
         &mut self,
-        id: ConnectionId,
+        _: ConnectionId,
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let prefix = prefix(remote);
-        if self.half_open.len() >= HALF_OPEN
-            || self.half_open_prefixes.of(&prefix) >= HALF_OPEN_PREFIX
-            || self.prefixes.of(&prefix) >= self.per_prefix
-        {
-            return Err(denied("too many connections"));
-        }
-        self.half_open_prefixes.up(prefix);
-        self.half_open.insert(id, prefix);
-        Ok(())
+        self.room(&prefix(remote))
     }
 
     fn handle_established_inbound_connection(
@@ -249,12 +235,8 @@ impl NetworkBehaviour for Desk {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
-        self.settled(id);
         let prefix = prefix(remote);
-        let all = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-        if self.prefixes.of(&prefix) >= self.per_prefix || all >= self.all {
-            return Err(denied("too many connections"));
-        }
+        self.room(&prefix)?;
         if self.peers.of(&peer) >= PER_PEER {
             return Err(denied("too many connections of this key"));
         }
@@ -276,15 +258,11 @@ impl NetworkBehaviour for Desk {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
-        match event {
-            FromSwarm::ListenFailure(failure) => self.settled(failure.connection_id),
-            FromSwarm::ConnectionClosed(closed) => {
-                if let Some((peer, prefix)) = self.open.remove(&closed.connection_id) {
-                    self.prefixes.down(&prefix);
-                    self.peers.down(&peer);
-                }
-            }
-            _ => {}
+        if let FromSwarm::ConnectionClosed(closed) = event
+            && let Some((peer, prefix)) = self.open.remove(&closed.connection_id)
+        {
+            self.prefixes.down(&prefix);
+            self.peers.down(&peer);
         }
     }
 
@@ -355,32 +333,5 @@ mod tests {
             assert!(open(&mut desk, &remote, PeerId::random()).is_ok());
         }
         assert!(open(&mut desk, "/ip4/10.1.1.1/tcp/1", PeerId::random()).is_err());
-        assert!(desk.half_open.is_empty() && desk.half_open_prefixes.0.is_empty());
-    }
-
-    // covers: SUORA-SEC-141
-    #[test]
-    fn handshakes_under_way_are_bounded_by_prefix_and_in_all() {
-        let mut desk = Desk::new(10_000, 20_000);
-        let here = from("/ip4/127.0.0.1/tcp/1");
-        let mut let_in = 0;
-        for number in 0..2_000usize {
-            let remote = from(&format!("/ip4/10.0.{}.1/tcp/1", number % 3));
-            let id = ConnectionId::new_unchecked(number);
-            let asked = desk.handle_pending_inbound_connection(id, &here, &remote);
-            let_in += usize::from(asked.is_ok());
-        }
-        assert_eq!(let_in, 3 * HALF_OPEN_PREFIX as usize);
-        for number in 0..2_000usize {
-            let remote = from(&format!(
-                "/ip4/10.{}.{}.1/tcp/1",
-                1 + number / 200,
-                number % 200
-            ));
-            let id = ConnectionId::new_unchecked(10_000 + number);
-            let asked = desk.handle_pending_inbound_connection(id, &here, &remote);
-            let_in += usize::from(asked.is_ok());
-        }
-        assert_eq!(let_in, HALF_OPEN);
     }
 }

@@ -9,6 +9,7 @@ mod desk;
 mod doctor;
 mod durable;
 mod enrolment;
+mod entrance;
 mod issuing;
 mod model;
 mod offers;

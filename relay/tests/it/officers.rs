@@ -105,6 +105,7 @@ fn a_credential_must_be_shown_and_signed_by_an_issuing_key() {
 fn a_hub_whose_check_is_off_lets_anybody_attend() {
     let faults = Faults {
         unchecked_credential: true,
+        ..Faults::default()
     };
     let mut stage = Stage::with(Agency::new(), faults);
     assert_eq!(refusal(&mut stage, &officer_key(1), Vec::new()), None);
@@ -219,6 +220,7 @@ fn a_new_descriptor_drops_whom_it_revokes_and_desks_that_it_closes() {
 fn a_thousand_officers_attend_a_desk_and_hear_at_a_bounded_pace_how_many_wait() {
     let faults = Faults {
         unchecked_credential: true,
+        ..Faults::default()
     };
     let mut stage = Stage::with(Agency::new(), faults);
     let mut links = Vec::new();

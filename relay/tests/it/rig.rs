@@ -338,6 +338,14 @@ pub(crate) async fn connect(port: u16) -> tokio::net::TcpStream {
     tokio::net::TcpStream::connect(address).await.unwrap()
 }
 
+/// One from this address of loopback.
+pub(crate) async fn connect_from(from: std::net::Ipv4Addr, port: u16) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    socket.connect(to).await.unwrap()
+}
+
 /// An HTTP answer: head and body.
 pub(crate) async fn get(address: SocketAddr, path: &str, header: &str) -> (String, Vec<u8>) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();

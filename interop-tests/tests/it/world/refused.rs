@@ -149,6 +149,7 @@ fn under_a_relay_that_checks_nothing_the_citizen_refuses_and_is_told_why() {
         let mut world = World::new(Setup {
             faults: suora_relay::Faults {
                 unchecked_credential: true,
+                ..suora_relay::Faults::default()
             },
             ..Setup::default()
         });
