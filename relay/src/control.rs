@@ -7,7 +7,8 @@
 //! | connections, and those of one prefix (/24, /56) | settings |
 //! | connections of one key | [`PER_PEER`] |
 //! | handshakes under way, and those of one prefix | [`PROVEN`] by TCP, [`UNPROVEN`] by QUIC, [`HANDSHAKE`] each; one more pushes out the oldest |
-//! | streams of a connection at once, being negotiated, in its life | 16, 4, [`STREAMS`] |
+//! | streams of a connection at once, being negotiated, in its life | [`muxer::STREAMS`], 4, [`STREAMS`] |
+//! | bytes that wait on the streams of a connection | [`muxer::UNREAD`]; then it is not read |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
 //! | unfinished messages of one prefix | [`streams::UNFINISHED`] beyond 4 KiB each; one more is told `busy` |
 //! | a connection without a stream | [`IDLE`] |
@@ -15,6 +16,7 @@
 
 pub mod desk;
 mod entrance;
+pub mod muxer;
 pub mod reach;
 pub mod streams;
 
@@ -28,7 +30,7 @@ use libp2p::core::{Multiaddr, Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Swarm, identify, noise, ping, quic, swarm, tcp, websocket, yamux};
+use libp2p::{Swarm, identify, noise, ping, quic, swarm, tcp, websocket};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::limits::WEBSOCKET_MAX;
@@ -42,6 +44,7 @@ use crate::hub::LinkId;
 use crate::hub::admission::refusal;
 use desk::{Desk, Opened};
 use entrance::{Connected, Entrance};
+use muxer::Yamux;
 use streams::{Envelope, Unfinished};
 
 pub use desk::{DESK_STREAMS, PER_PEER, STREAMS};
@@ -49,6 +52,11 @@ pub use entrance::{HANDSHAKE, PROVEN, UNPROVEN};
 
 /// How long a connection may be without a stream.
 pub const IDLE: Duration = Duration::from_secs(20);
+/// [`muxer::STREAMS`] and [`muxer::UNREAD`] as QUIC bounds them itself.
+const STREAMS_AT_ONCE: u32 = 16;
+const UNREAD: u32 = 65_536;
+const _: () =
+    assert!(STREAMS_AT_ONCE as usize == muxer::STREAMS && UNREAD as usize == muxer::UNREAD);
 /// How long streams and connections may take to close when the relay stops.
 const FAREWELL: Duration = Duration::from_millis(400);
 
@@ -60,17 +68,8 @@ struct Behaviour {
     ping: ping::Behaviour,
 }
 
-fn multiplexer() -> yamux::Config {
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(16);
-    yamux
-}
-
 /// The transport over WebSocket, with the security of TCP.
-fn over_websocket(
-    key: &Keypair,
-    multiplexer: yamux::Config,
-) -> Result<Boxed<Connected>, noise::Error> {
+fn over_websocket(key: &Keypair) -> Result<Boxed<Connected>, noise::Error> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     let mut websocket = websocket::Config::new(tcp);
     // the library's own bound is 256 MiB
@@ -78,7 +77,7 @@ fn over_websocket(
     let websocket = websocket
         .upgrade(upgrade::Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
-        .multiplex(multiplexer);
+        .multiplex(Yamux);
     Ok(websocket.boxed())
 }
 
@@ -87,19 +86,18 @@ fn transports(key: &Keypair) -> Result<Boxed<Connected>, noise::Error> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(upgrade::Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
-        .multiplex(multiplexer())
+        .multiplex(Yamux)
         .boxed();
     let mut quic = quic::Config::new(key);
-    // a desk stream carries messages of 64 KiB at most
-    quic.max_concurrent_stream_limit = 16;
-    quic.max_stream_data = 131_072;
-    quic.max_connection_data = 524_288;
+    quic.max_concurrent_stream_limit = STREAMS_AT_ONCE;
+    quic.max_stream_data = UNREAD;
+    quic.max_connection_data = UNREAD;
     let quic = quic::tokio::Transport::new(quic)
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
     let all = tcp
         .or_transport(quic)
         .map(|either, _| either.into_inner())
-        .or_transport(over_websocket(key, multiplexer())?)
+        .or_transport(over_websocket(key)?)
         .map(|either, _| either.into_inner());
     Ok(all.boxed())
 }

@@ -237,6 +237,8 @@ pub const PURE_NEVER: &[&str] = &[
 pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
     ("libp2p", &[("relay", "control"), ("node", "link")]),
     ("libp2p_stream", &[("node", "link")]),
+    // libp2p calls its own by the same name
+    ("yamux", &[("relay", "control"), ("node", "link")]),
     (
         "libp2p_identity",
         &[
@@ -414,6 +416,7 @@ pub const READERS: &[&str] = &[
     "protocol/src/wire",
     "protocol/src/media",
     "relay/src/control/streams",
+    "relay/src/control/muxer",
 ];
 
 /// Lints against what bad bytes could make panic.

@@ -7,10 +7,11 @@ use futures::StreamExt;
 use libp2p::core::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{DialError, SwarmEvent, dummy};
-use libp2p::{SwarmBuilder, noise, tcp, yamux};
+use libp2p::{SwarmBuilder, noise, tcp};
 use suora_protocol::fault::{Code, Fault, root_cause};
 use suora_protocol::identity::{Key, PeerId};
 
+use super::muxer::Yamux;
 use crate::clock::Clock;
 use crate::config::Config;
 
@@ -78,14 +79,10 @@ pub async fn reach(address: &str, passing: &Key, clock: &Clock) -> Result<Durati
         .map_err(|error| internal(error.to_string()))?;
     let mut swarm = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default(),
-            noise::Config::new,
-            yamux::Config::default,
-        )
+        .with_tcp(tcp::Config::default(), noise::Config::new, || Yamux)
         .map_err(|error| internal(error.to_string()))?
         .with_quic()
-        .with_other_transport(|key| Ok(super::over_websocket(key, yamux::Config::default())?))
+        .with_other_transport(|key| Ok(super::over_websocket(key)?))
         .map_err(|error| internal(error.to_string()))?
         .with_dns()
         .map_err(|error| internal(error.to_string()))?
