@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
-use crate::control::Control;
 use crate::control::streams::Envelope;
+use crate::control::{Control, PROVEN};
 use crate::http::local::{self, Enrol, Local};
 use crate::hub::change::Change;
 use crate::hub::crowd::Bounds;
@@ -323,9 +323,18 @@ pub async fn run<S: Store + 'static>(
 
 /// Serves the relay of a data directory until SIGTERM or SIGINT; SIGHUP reads the descriptor again.
 pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
-    raise_descriptors();
+    let files = raise_descriptors();
     let clock = Clock::start();
-    let boot = boot::read(dir, clock.now().utc)?;
+    let mut boot = boot::read(dir, clock.now().utc)?;
+    let all = &mut boot.config.connections;
+    if let Some(most) = within(files).filter(|most| most < all) {
+        tracing::warn!(
+            files,
+            connections = most,
+            "the system grants few open files, so there are fewer connections than relay.toml says"
+        );
+        *all = most;
+    }
     let mut store = Sqlite::open(&dir.join("relay.db")).await?;
     let snapshot = store.load().await?;
     let restored = snapshot.rows.len();
@@ -430,13 +439,27 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
 }
 
 /// As many file descriptors as the system grants: a connection by TCP takes one, and a crowd of
-/// connections must not keep the store from its file.
-fn raise_descriptors() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
+/// connections must not keep the store from its file. Gives their number.
+fn raise_descriptors() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return u64::MAX;
+    };
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+        return soft;
     }
+    hard
+}
+
+/// How many connections so many files allow, all of them by TCP, beside those whose handshake is
+/// not done, pages and the relay's own files; at least a half.
+fn within(files: u64) -> Option<u32> {
+    const OTHERS: u64 = 256;
+    let others = PROVEN.all + http::CONNECTIONS + http::OPERATORS;
+    let others = u64::try_from(others)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHERS);
+    u32::try_from(files - others.min(files / 2)).ok()
 }
 
 /// One line for whoever started this: from now on everything answers.
@@ -445,4 +468,17 @@ fn ready(line: &str) {
     let mut out = std::io::stdout().lock();
     // nobody may be listening
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_files_leave_room_for_more_than_connections() {
+        let others = PROVEN.all + http::CONNECTIONS + http::OPERATORS + 256;
+        assert_eq!(within(20_000), u32::try_from(20_000 - others).ok());
+        assert_eq!(within(1_024), Some(512));
+        assert_eq!(within(u64::MAX), None);
+    }
 }
