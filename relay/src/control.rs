@@ -7,6 +7,7 @@
 //! | connections, and those of one prefix (/24, /56) | settings |
 //! | connections of one key | [`PER_PEER`] |
 //! | handshakes under way, and those of one prefix | [`PROVEN`] by TCP, [`UNPROVEN`] by QUIC, [`HANDSHAKE`] each; one more pushes out the oldest |
+//! | handshakes by QUIC of addresses that need not be proven | [`RETRY`] |
 //! | streams of a connection at once, being negotiated, in its life | [`muxer::STREAMS`], 4, [`STREAMS`] |
 //! | bytes that wait on the streams of a connection | [`muxer::UNREAD`]; then it is not read |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
@@ -17,9 +18,11 @@
 pub mod desk;
 mod entrance;
 pub mod muxer;
+mod quic;
 pub mod reach;
 pub mod streams;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ use libp2p::core::{Multiaddr, Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Swarm, identify, noise, ping, quic, swarm, tcp, websocket};
+use libp2p::{Swarm, identify, noise, ping, swarm, tcp, websocket};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::limits::WEBSOCKET_MAX;
@@ -42,21 +45,19 @@ use crate::Faults;
 use crate::config::Config;
 use crate::hub::LinkId;
 use crate::hub::admission::refusal;
+use crate::porch::Porch;
 use desk::{Desk, Opened};
 use entrance::{Connected, Entrance};
 use muxer::Yamux;
+use quic::Quic;
 use streams::{Envelope, Unfinished};
 
 pub use desk::{DESK_STREAMS, PER_PEER, STREAMS};
 pub use entrance::{HANDSHAKE, PROVEN, UNPROVEN};
+pub use quic::RETRY;
 
 /// How long a connection may be without a stream.
 pub const IDLE: Duration = Duration::from_secs(20);
-/// [`muxer::STREAMS`] and [`muxer::UNREAD`] as QUIC bounds them itself.
-const STREAMS_AT_ONCE: u32 = 16;
-const UNREAD: u32 = 65_536;
-const _: () =
-    assert!(STREAMS_AT_ONCE as usize == muxer::STREAMS && UNREAD as usize == muxer::UNREAD);
 /// How long streams and connections may take to close when the relay stops.
 const FAREWELL: Duration = Duration::from_millis(400);
 
@@ -81,23 +82,20 @@ fn over_websocket(key: &Keypair) -> Result<Boxed<Connected>, noise::Error> {
     Ok(websocket.boxed())
 }
 
-/// All transports of a relay.
-fn transports(key: &Keypair) -> Result<Boxed<Connected>, noise::Error> {
+/// All transports of a relay; handshakes over QUIC are counted on this porch.
+fn transports(key: &Keypair, porch: Porch, faults: Faults) -> io::Result<Boxed<Connected>> {
+    let noise = noise::Config::new(key).map_err(io::Error::other)?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(upgrade::Version::V1Lazy)
-        .authenticate(noise::Config::new(key)?)
-        .multiplex(Yamux)
-        .boxed();
-    let mut quic = quic::Config::new(key);
-    quic.max_concurrent_stream_limit = STREAMS_AT_ONCE;
-    quic.max_stream_data = UNREAD;
-    quic.max_connection_data = UNREAD;
-    let quic = quic::tokio::Transport::new(quic)
+        .authenticate(noise)
+        .multiplex(Yamux);
+    let quic = Quic::new(key, porch, faults)?
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
     let all = tcp
+        .boxed()
         .or_transport(quic)
         .map(|either, _| either.into_inner())
-        .or_transport(over_websocket(key)?)
+        .or_transport(over_websocket(key).map_err(io::Error::other)?)
         .map(|either, _| either.into_inner());
     Ok(all.boxed())
 }
@@ -124,7 +122,9 @@ impl Control {
         };
         let identity = Keypair::ed25519_from_bytes(key.secret().to_vec())
             .map_err(|error| failed(error.to_string()))?;
-        let listeners = transports(&identity).map_err(|error| failed(error.to_string()))?;
+        let porch = Porch::new(UNPROVEN, faults.first_stay);
+        let listeners = transports(&identity, porch.clone(), faults)
+            .map_err(|error| failed(error.to_string()))?;
         let behaviour = Behaviour {
             desk: Desk::new(config.connections_per_prefix, config.connections),
             identify: identify::Behaviour::new(
@@ -136,7 +136,7 @@ impl Control {
             ping: ping::Behaviour::default(),
         };
         let mut swarm = Swarm::new(
-            Entrance::new(listeners, faults.first_stay).boxed(),
+            Entrance::new(listeners, porch, faults).boxed(),
             behaviour,
             identity.public().to_peer_id(),
             swarm::Config::with_tokio_executor()

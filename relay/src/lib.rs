@@ -23,6 +23,6 @@ pub mod text;
 pub struct Faults {
     /// Officers attend without a valid credential.
     pub unchecked_credential: bool,
-    /// Who comes to a full listener is sent away, and those whose handshake is not done stay.
+    /// Who comes to a full listener is sent away, and those whose handshake is not done stay for long.
     pub first_stay: bool,
 }

@@ -80,6 +80,11 @@ impl Porch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many stand there.
+    pub fn count(&self) -> usize {
+        self.standing().count
+    }
+
     /// Somebody comes, and somebody else goes where there is no room. `None`: the first stay.
     pub fn enter(&self, prefix: Prefix) -> Option<Place> {
         let mut standing = self.standing();

@@ -1,6 +1,6 @@
 //! What all listeners have in common: a connection stands on a porch until its handshake is done,
 //! from its first byte to the multiplexer, and has so long for it as [`HANDSHAKE`] says. Those whose
-//! address nobody has proven yet stand on a porch of their own: they cannot push out the others.
+//! address may be nobody's stand on a porch of their own: they cannot push out the others.
 
 use std::io;
 use std::pin::Pin;
@@ -18,20 +18,24 @@ use libp2p::multiaddr::Protocol;
 use tokio::time::timeout;
 
 use super::desk::prefix;
+use crate::Faults;
 use crate::porch::{Place, Porch, Room};
 
 /// How long a handshake may take: seven round trips of a second, as many as a node needs that
 /// waits for each answer, over WebSocket on a bad mobile network.
 pub const HANDSHAKE: Duration = Duration::from_secs(8);
+/// How long it may where the first stay.
+pub(super) const AGES: Duration = Duration::from_secs(120);
 /// Handshakes under way over TCP, whose addresses the system has proven.
 pub const PROVEN: Room = Room {
     prefix: 128,
-    all: 1_024,
+    all: 512,
 };
-/// Those over QUIC: anybody may write any address on a first packet. Each costs more.
+/// Those over QUIC, where anybody may write any address on a first packet. Each costs more, and is
+/// done after one round trip.
 pub const UNPROVEN: Room = Room {
     prefix: 128,
-    all: 512,
+    all: 256,
 };
 
 /// What a transport makes of a connection.
@@ -43,14 +47,17 @@ pub(super) struct Entrance {
     listeners: Boxed<Connected>,
     proven: Porch,
     unproven: Porch,
+    time: Duration,
 }
 
 impl Entrance {
-    pub(super) fn new(listeners: Boxed<Connected>, first_stay: bool) -> Self {
+    /// Before these listeners, with the porch that those of QUIC look at.
+    pub(super) fn new(listeners: Boxed<Connected>, unproven: Porch, faults: Faults) -> Self {
         Self {
             listeners,
-            proven: Porch::new(PROVEN, first_stay),
-            unproven: Porch::new(UNPROVEN, first_stay),
+            proven: Porch::new(PROVEN, faults.first_stay),
+            unproven,
+            time: if faults.first_stay { AGES } else { HANDSHAKE },
         }
     }
 
@@ -62,12 +69,9 @@ impl Entrance {
 }
 
 /// Shakes hands on the porch.
-async fn shake(place: Option<Place>, upgrade: Upgrade) -> io::Result<Connected> {
+async fn shake(place: Option<Place>, upgrade: Upgrade, time: Duration) -> io::Result<Connected> {
     let full = || io::Error::other("too many handshakes under way");
-    let done = place
-        .ok_or_else(full)?
-        .until(timeout(HANDSHAKE, upgrade))
-        .await;
+    let done = place.ok_or_else(full)?.until(timeout(time, upgrade)).await;
     match done {
         Ok(Ok(connected)) => connected,
         Ok(Err(_)) => Err(io::ErrorKind::TimedOut.into()),
@@ -114,7 +118,7 @@ impl Transport for Entrance {
                 send_back_addr,
             } => TransportEvent::Incoming {
                 listener_id,
-                upgrade: shake(self.enter(&send_back_addr), upgrade).boxed(),
+                upgrade: shake(self.enter(&send_back_addr), upgrade, self.time).boxed(),
                 local_addr,
                 send_back_addr,
             },

@@ -3,9 +3,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use libp2p::core::transport::{DialOpts, PortUse};
+use libp2p::core::{Endpoint, Transport as _};
 use suora_relay::Faults;
 use suora_relay::config::Config;
-use suora_relay::control::{Control, HANDSHAKE, PROVEN};
+use suora_relay::control::{Control, HANDSHAKE, PROVEN, RETRY, UNPROVEN};
 use suora_relay::http;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -93,6 +95,97 @@ async fn where_those_who_came_first_stay_a_newcomer_is_kept_out() {
     // the other porch has room
     let node = Node::try_connect(agency, &key(1), By::Quic).await;
     assert!(node.is_some());
+}
+
+/// First packets of handshakes over QUIC, each of one of its own.
+async fn first_packets(count: usize) -> Vec<Vec<u8>> {
+    let key = libp2p::identity::Keypair::generate_ed25519();
+    let mut quic = libp2p::quic::tokio::Transport::new(libp2p::quic::Config::new(&key));
+    let taker = rig::datagrams(Ipv4Addr::LOCALHOST).await;
+    let port = taker.local_addr().unwrap().port();
+    let address = format!("/ip4/127.0.0.1/udp/{port}/quic-v1");
+    let address: libp2p::Multiaddr = address.parse().unwrap();
+    let mut packets = std::collections::BTreeMap::new();
+    let mut dialling = tokio::task::JoinSet::new();
+    let mut buffer = [0; 2_048];
+    while packets.len() < count {
+        let options = DialOpts {
+            role: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        dialling.spawn(quic.dial(address.clone(), options).unwrap());
+        let read = timeout(PATIENCE, taker.recv(&mut buffer)).await;
+        let packet = &buffer[..read.unwrap().unwrap()];
+        // by its connection id: they come again where nobody answers
+        let id = &packet[6..][..usize::from(packet[5])];
+        packets.entry(id.to_vec()).or_insert(packet.to_vec());
+    }
+    packets.into_values().collect()
+}
+
+/// The first byte of what the relay answers to a first packet.
+async fn answer(agency: &Agency, from: Ipv4Addr, packet: &[u8]) -> u8 {
+    let socket = rig::datagrams(from).await;
+    let to = (Ipv4Addr::LOCALHOST, agency.port);
+    socket.send_to(packet, to).await.unwrap();
+    let mut buffer = [0; 2_048];
+    let read = timeout(PATIENCE, socket.recv(&mut buffer)).await;
+    read.unwrap().unwrap();
+    buffer[0]
+}
+
+// covers: SUORA-SEC-272
+#[tokio::test(flavor = "multi_thread")]
+async fn where_many_begin_over_quic_a_newcomer_proves_its_address_first() {
+    const RETRY_PACKET: u8 = 0xf0;
+    let listening = listen(Faults::default()).await;
+    let agency = &listening.agency;
+    let mut retries = Vec::new();
+    for (number, packet) in (1..).zip(first_packets(RETRY + 20).await) {
+        let answer = answer(agency, Ipv4Addr::new(127, 64, number, 1), &packet).await;
+        retries.push(answer & 0xf0 == RETRY_PACKET);
+    }
+    let asked = retries.iter().filter(|is_retry| **is_retry).count();
+    assert!((10..=20).contains(&asked), "{asked}: {retries:?}");
+    assert!(!retries[..RETRY].contains(&true), "{retries:?}");
+    // an honest one does, and comes in
+    let node = Node::try_connect(agency, &key(1), By::Quic).await;
+    assert!(node.is_some());
+}
+
+// covers: SUORA-SEC-270
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_over_quic_keep_no_newcomer_out_but_where_the_first_stay() {
+    for first_stay in [false, true] {
+        let faults = Faults {
+            first_stay,
+            ..Faults::default()
+        };
+        let listening = listen(faults).await;
+        let agency = &listening.agency;
+        let packets: Vec<_> = (0_u16..)
+            .zip(first_packets(UNPROVEN.all + 20).await)
+            .collect();
+        // few at once: an answer shows that none was lost
+        for some in packets.chunks(20) {
+            let answers = some.iter().map(|(number, packet)| {
+                let [high, low] = number.to_be_bytes();
+                answer(agency, Ipv4Addr::new(127, 64 + high, low, 1), packet)
+            });
+            futures::future::join_all(answers).await;
+        }
+        // over QUIC a node may be done before it hears that the relay is not
+        let quic = match Node::try_connect(agency, &key(1), By::Quic).await {
+            Some(mut node) => {
+                node.closed_within(HANDSHAKE / 4).await;
+                !*node.closed_yet()
+            }
+            None => false,
+        };
+        assert_eq!(quic, !first_stay);
+        let tcp = Node::try_connect(agency, &key(2), By::Tcp).await;
+        assert!(tcp.is_some());
+    }
 }
 
 /// Whether the relay closes it.

@@ -346,6 +346,11 @@ pub(crate) async fn connect_from(from: std::net::Ipv4Addr, port: u16) -> tokio::
     socket.connect(to).await.unwrap()
 }
 
+/// A socket for datagrams at this address of loopback.
+pub(crate) async fn datagrams(at: std::net::Ipv4Addr) -> tokio::net::UdpSocket {
+    tokio::net::UdpSocket::bind((at, 0)).await.unwrap()
+}
+
 /// An HTTP answer: head and body.
 pub(crate) async fn get(address: SocketAddr, path: &str, header: &str) -> (String, Vec<u8>) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
