@@ -3,9 +3,11 @@
 //! honest ones notice of it is measured: gaps, places, answers, memory.
 #![expect(clippy::disallowed_methods, reason = "door: sockets and clock")]
 
+mod bad;
 pub mod initial;
 mod key;
 pub mod strangers;
+mod windows;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ pub struct Ask {
     pub seconds: u32,
     /// How hard: 1 is what a small machine can throw.
     pub strength: u32,
+    /// Rules that the relay breaks, to see that it is noticed.
+    pub faults: Vec<String>,
 }
 
 /// A process in the flood.
@@ -179,7 +183,8 @@ struct People {
 impl People {
     async fn start(ask: &Ask) -> Result<(Self, Targets), Failure> {
         let agency = Agency::with_desks(&ask.program, &[DESK, QUEUE, TRAP]).await?;
-        let relay = agency.serve(&[]).await?;
+        let faults: Vec<_> = ask.faults.iter().map(String::as_str).collect();
+        let relay = agency.serve(&faults).await?;
         let place = || {
             let port = free_port().map_err(|fault| fault.to_string())?;
             Ok::<_, Failure>(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -216,6 +221,7 @@ impl People {
             relay_peer: agency.relay_peer()?,
             http: SocketAddr::from(([127, 0, 0, 1], agency.http)),
             metrics: SocketAddr::from(([127, 0, 0, 1], agency.metrics)),
+            websocket: SocketAddr::from(([127, 0, 0, 1], agency.websocket)),
             media,
             trap: trapped,
             trap_desk: TRAP,
@@ -341,9 +347,12 @@ pub async fn measure(ask: &Ask) -> Result<Figures, Failure> {
             worst.max(slowest),
         );
         if newcomer.is_none() && Instant::now() >= half {
-            let (peer, position, ms) = waits(&people.agency, "newcomer", 2).await?;
-            figures.newcomer = Some((position, ms));
-            newcomer = Some(peer);
+            // one who is kept out has no figures
+            let waits = waits(&people.agency, "newcomer", 2);
+            let came = tokio::time::timeout(ANSWER * 3 / 2, waits).await;
+            let came = came.ok().and_then(Result::ok);
+            figures.newcomer = came.as_ref().map(|(_, position, ms)| (*position, *ms));
+            newcomer = Some(came);
         }
     }
     figures.tally = strangers.stop().await;

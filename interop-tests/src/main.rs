@@ -62,6 +62,9 @@ enum Command {
         /// How hard.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
         strength: u32,
+        /// A rule that the relay breaks, to see that it is noticed. Repeat for more.
+        #[arg(long = "fault", value_name = "NAME")]
+        faults: Vec<String>,
     },
     /// Write tickets into a store until killed, and say what stands.
     #[command(hide = true)]
@@ -172,11 +175,17 @@ fn main() -> ExitCode {
             Ok(skies) => figures(async |program| live::print(&weather.ask(program, skies)).await),
             Err(error) => usage(&error),
         },
-        Command::Flood { seconds, strength } => figures(async |program| {
+        Command::Flood {
+            seconds,
+            strength,
+            faults: broken,
+        } => figures(async |program| {
+            faults::parse(&broken)?;
             let ask = flood::Ask {
                 program,
                 seconds,
                 strength,
+                faults: broken,
             };
             flood::print(&ask).await
         }),

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use coset::{CborSerializable, CoseSign1};
 use suora_protocol::documents::{self, Invite};
-use suora_protocol::fault::Code;
 use suora_protocol::identity::Draw;
 use suora_protocol::wire::citizen::{FromRelay, ToRelay};
 use suora_protocol::wire::work::Puzzle;
@@ -19,8 +18,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::initial;
 use super::key::{Node, join};
+use super::{bad, initial, windows};
 
 /// Where the crowd of keys is.
 const CROWD: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 1);
@@ -42,6 +41,8 @@ pub struct Targets {
     pub http: SocketAddr,
     /// Its metrics.
     pub metrics: SocketAddr,
+    /// Its control plane's WebSocket.
+    pub websocket: SocketAddr,
     /// The socket of the officer who talks.
     pub media: SocketAddr,
     /// The socket of the officer at the trap.
@@ -61,7 +62,7 @@ macro_rules! tally {
         pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
 
         #[derive(Debug, Default)]
-        struct Counts { $($name: AtomicU64,)* }
+        pub(super) struct Counts { $(pub(super) $name: AtomicU64,)* }
 
         impl Counts {
             fn read(&self) -> Tally {
@@ -105,8 +106,8 @@ tally! {
     outstanding: "Initials with an outstanding connection id",
     /// Invites that the hostile citizen got, and did not take.
     invites: "invites left standing",
-    /// Connections by TCP to the control plane that say nothing.
-    silent: "silent connections by TCP to the control plane",
+    /// Connections by TCP and to the WebSocket of the control plane that say nothing.
+    silent: "silent connections by TCP and WebSocket to the control plane",
     /// Requests of pages that do not end.
     slow: "requests by HTTP that never end",
     /// Of these, those that the relay cut.
@@ -123,6 +124,10 @@ tally! {
     large: "messages over the bound on desk streams",
     /// Streams with a message that takes for ever.
     endless: "messages on desk streams that never end",
+    /// Streams with almost all of a long message, sent at once.
+    heavy: "long messages on desk streams of which the end never comes",
+    /// Streams whose windows were filled before anybody reads them.
+    windows: "streams with full windows that nobody reads yet",
     /// Streams that were opened and left.
     left: "desk streams opened and left",
     /// Programs at the nodes' local sockets that write without end and do not read.
@@ -131,7 +136,7 @@ tally! {
 
 /// Everything that the tasks share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     targets: Targets,
     counts: Counts,
     /// The connection id of an invite that stands.
@@ -141,11 +146,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn count(&self, which: impl Fn(&Counts) -> &AtomicU64) {
+    pub(super) fn count(&self, which: impl Fn(&Counts) -> &AtomicU64) {
         which(&self.counts).fetch_add(1, Ordering::Relaxed);
     }
 
-    fn over(&self) -> bool {
+    pub(super) fn over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
@@ -180,9 +185,11 @@ impl Strangers {
         tasks.spawn(unexpected(s()));
         tasks.spawn(trap(s()));
         tasks.spawn(outstanding(s()));
-        tasks.spawn(silent(s()));
+        tasks.spawn(silent(s(), s().targets.relay));
+        tasks.spawn(silent(s(), s().targets.websocket));
         tasks.spawn(pages(s(), s().targets.http));
         tasks.spawn(pages(s(), s().targets.metrics));
+        tasks.spawn(pages(s(), s().targets.websocket));
         tasks.spawn(crowd(s()));
         tasks.spawn(bad(s()));
         tasks.spawn(local(s()));
@@ -260,14 +267,14 @@ async fn begin(
 
 async fn begun(s: Arc<Shared>) {
     let mut draw = draw(b"begun");
-    let mut beat = beat(5 * BEAT / s.strength);
+    let mut beat = beat(2 * BEAT);
     while !s.over() {
         beat.tick().await;
-        if begin(&mut draw, s.targets.relay, "libp2p", None)
-            .await
-            .is_some()
-        {
-            s.count(|counts| &counts.half_open);
+        for _ in 0..3 * s.strength {
+            let to = s.targets.relay;
+            if begin(&mut draw, to, "libp2p", None).await.is_some() {
+                s.count(|counts| &counts.half_open);
+            }
         }
     }
 }
@@ -325,17 +332,20 @@ async fn reach(from: SocketAddr, to: SocketAddr) -> Option<TcpStream> {
     timeout(PATIENCE, socket.connect(to)).await.ok()?.ok()
 }
 
-async fn silent(s: Arc<Shared>) {
-    let mut draw = draw(b"silent");
+async fn silent(s: Arc<Shared>, to: SocketAddr) {
+    let mut draw = draw(&to.port().to_be_bytes());
     let mut held = std::collections::VecDeque::new();
     let mut beat = beat(2 * BEAT);
     while !s.over() {
         beat.tick().await;
-        if let Some(stream) = reach(somewhere(&mut draw), s.targets.relay).await {
-            s.count(|counts| &counts.silent);
-            held.push_back(stream);
+        // as many as fill the place of those whose handshake is not done in a few seconds
+        for _ in 0..3 * s.strength {
+            if let Some(stream) = reach(somewhere(&mut draw), to).await {
+                s.count(|counts| &counts.silent);
+                held.push_back(stream);
+            }
         }
-        if held.len() > 1_000 {
+        while held.len() > 4_000 {
             held.pop_front();
         }
     }
@@ -516,46 +526,27 @@ async fn bad(s: Arc<Shared>) {
         return;
     };
     let mut beat = beat(10 * BEAT);
+    let mut number = 0_u32;
     while !s.over() {
         beat.tick().await;
+        number += 1;
         while tasks.try_join_next().is_some() {}
         if tasks.len() > 100 {
             continue;
         }
         let (s, mut own) = (s.clone(), Draw::from_seed(draw.bytes()));
         tasks.spawn(async move {
-            let node = Node::connect(&mut own, via, &s.targets.relay_peer).await;
-            let Some(mut node) = node else { return };
-            let _ = speaks_badly(&s, &mut node).await;
+            let relay = &s.targets.relay_peer;
+            let _ = match number % 12 {
+                1 => windows::fills(&s, &mut own, via).await,
+                kind => match Node::connect(&mut own, via, relay).await {
+                    Some(mut node) if kind % 3 == 0 => bad::weighs(&s, &mut node).await,
+                    Some(mut node) => bad::speaks(&s, &mut node).await,
+                    None => None,
+                },
+            };
         });
     }
-}
-
-async fn speaks_badly(s: &Shared, node: &mut Node) -> Option<()> {
-    let mut large = node.open().await?;
-    large.write(&[0x81, 0x80, 0x04]).await?;
-    if let Some(FromRelay::Refused {
-        code: Code::TooLarge,
-        ..
-    }) = timeout(PATIENCE, large.hear()).await.ok()?
-    {
-        s.count(|counts| &counts.large);
-    }
-    let mut held = Vec::new();
-    for _ in 0..6 {
-        held.push(node.open().await?);
-        s.count(|counts| &counts.left);
-    }
-    let mut endless = node.open().await?;
-    // 60 000 bytes are announced, and come one by one
-    endless.write(&[0xe0, 0xd4, 0x03]).await?;
-    s.count(|counts| &counts.endless);
-    let mut beat = interval(Duration::from_millis(200));
-    while !s.over() {
-        beat.tick().await;
-        endless.write(&[0]).await?;
-    }
-    Some(())
 }
 
 /// Programs at local sockets, more than are let in, that write without end and do not read.
