@@ -125,6 +125,12 @@ fn read(address: Multiaddr) -> Option<(PeerId, Kind, Multiaddr)> {
     Some((*peer, Kind::of(over)?, address))
 }
 
+/// Streams of a connection at once, of both ends: a hostile relay opens no more. An honest one opens
+/// two, for identify and ping.
+const STREAMS: u32 = 16;
+/// Bytes that wait on QUIC's to be read: two of the longest messages.
+const UNREAD: u32 = 131_072;
+
 /// What a node speaks with a relay.
 #[derive(NetworkBehaviour)]
 #[behaviour(prelude = "libp2p::swarm::derive_prelude")]
@@ -144,6 +150,12 @@ pub(super) struct Dialled {
     pub(super) connection: ConnectionId,
 }
 
+fn multiplexer() -> yamux::Config {
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(STREAMS as usize);
+    yamux
+}
+
 fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
     let failed = |what: &str, error: String| {
         Fault::new(Code::Internal).with(format!("the control link's {what}: {error}"))
@@ -155,10 +167,15 @@ fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
         .with_tcp(
             tcp::Config::default().nodelay(true),
             noise::Config::new,
-            yamux::Config::default,
+            multiplexer,
         )
         .map_err(|error| failed("encryption", error.to_string()))?
-        .with_quic()
+        .with_quic_config(|mut quic| {
+            quic.max_concurrent_stream_limit = STREAMS;
+            quic.max_stream_data = UNREAD;
+            quic.max_connection_data = UNREAD;
+            quic
+        })
         .with_other_transport(|key| {
             let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
             let mut websocket = websocket::Config::new(tcp);
@@ -167,7 +184,7 @@ fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
             let websocket = websocket
                 .upgrade(upgrade::Version::V1Lazy)
                 .authenticate(noise::Config::new(key)?)
-                .multiplex(yamux::Config::default());
+                .multiplex(multiplexer());
             Ok(websocket)
         })
         .map_err(|error| failed("encryption", error.to_string()))?
@@ -188,6 +205,7 @@ fn swarm(key: &Key, times: &Times) -> Result<Swarm<Behaviour>, Fault> {
                 // saves a round trip: the first message goes with the protocol's name
                 .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy)
                 .with_idle_connection_timeout(Duration::from_secs(20))
+                .with_max_negotiating_inbound_streams(4)
         })
         .with_connection_timeout(times.dial)
         .build();
