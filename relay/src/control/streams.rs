@@ -168,7 +168,8 @@ async fn read(
     mut share: Share,
 ) -> Option<Fault> {
     let mut framer = Framer::new();
-    let mut buffer = [0u8; 4_096];
+    // small, since many streams wait here: nearly every message fits
+    let mut buffer = [0u8; 1_024];
     loop {
         match reader.read(&mut buffer).await {
             Ok(read @ 1..) => framer.push(buffer.get(..read).unwrap_or_default()),
