@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use suora_interop::vectors::{self, CONCEPTS, cddl, schema};
+use suora_node::view::{Quality, Stats};
+use suora_protocol::quality::{Cause, Word};
 
 fn dir() -> PathBuf {
     vectors::spec().join("vectors")
@@ -132,6 +134,54 @@ fn cddl_by_the_crate() {
     assert_eq!(cddl::by_crate(&items), Ok(Vec::new()));
     let broken = cddl::broken(&items);
     assert_eq!(cddl::by_crate(&broken).unwrap().len(), broken.len());
+}
+
+// covers: SUORA-MED-050
+#[test]
+fn the_figures_of_a_second_match_their_schema_and_nothing_else_does() {
+    let quality = Quality {
+        word: Word::SoundOnly,
+        cause: Some(Cause::Own),
+        theirs: Some(Word::Good),
+    };
+    let mut whole = Stats {
+        quality: Some(quality),
+        latency_ms: Some(81.5),
+        loss: 0.02,
+        ..Stats::default()
+    };
+    whole.picture.width = Some(640);
+    whole.clock.offset_ms = Some(-3.25);
+    let item = |figures: &Value| {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(figures, &mut bytes).unwrap();
+        cddl::Item {
+            place: figures.to_string(),
+            schema: "media.cddl".into(),
+            rule: "figures".into(),
+            bytes,
+        }
+    };
+    let whole = serde_json::to_value(whole).unwrap();
+    let nothing = serde_json::to_value(Stats::default()).unwrap();
+    let items = [item(&whole), item(&nothing)];
+    assert_eq!(cddl::by_crate(&items), Ok(Vec::new()));
+    for (path, wrong) in [
+        ("/loss", json!(1.5)),
+        ("/sent_bps", json!(-1)),
+        ("/sound/played_ms", json!(null)),
+        ("/quality/word", json!("fine")),
+        ("/picture/width", json!("640")),
+        ("/relay/network", json!(null)),
+    ] {
+        let mut broken = whole.clone();
+        *broken.pointer_mut(path).unwrap() = wrong;
+        let broken = [item(&broken)];
+        assert_eq!(cddl::by_crate(&broken).unwrap().len(), 1, "{path}");
+    }
+    let mut more = whole;
+    more["zebra"] = json!(0);
+    assert_eq!(cddl::by_crate(&[item(&more)]).unwrap().len(), 1);
 }
 
 #[test]
