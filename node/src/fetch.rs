@@ -81,7 +81,7 @@ impl FromStr for Agency {
         let url: Uri = address
             .parse()
             .map_err(|error| bad(&format!("not a web address: {error}")))?;
-        let authority = url.authority().ok_or_else(|| bad("no domain"))?;
+        let authority = url.authority().ok_or_else(|| bad("no domain"))?.clone();
         if authority.as_str().contains('@') {
             return Err(bad("an address holds no user name"));
         }
@@ -97,6 +97,12 @@ impl FromStr for Agency {
         } else {
             url
         };
+        // whoever may put a file on the agency's web server is not the agency
+        if root.is_none() && (url.path() != WELL_KNOWN || url.query().is_some()) {
+            return Err(bad(&format!(
+                "only {scheme}://{authority}{WELL_KNOWN} tells who the agency is; for another page add #root=<the agency's id>"
+            )));
+        }
         Ok(Self::Url { url, root })
     }
 }
@@ -303,8 +309,8 @@ mod tests {
             ("http://127.0.0.1:8080/.well-known/suora".into(), true)
         );
         assert_eq!(
-            url("https://kela.example:8443/suora.cose?v=1"),
-            ("https://kela.example:8443/suora.cose?v=1".into(), false)
+            url("https://kela.example:8443/.well-known/suora"),
+            ("https://kela.example:8443/.well-known/suora".into(), false)
         );
         assert_eq!(
             url(&format!("https://kela.example/x#root={ROOT}")),
@@ -320,6 +326,10 @@ mod tests {
             ("http://kela.example#", "root="),
             ("https://kela.example#desk=1", "root="),
             ("https://kela.example#root=12", "64"),
+            // a page that somebody uploaded, or that a query makes
+            ("https://kela.example/uploads/suora.cose", "#root="),
+            ("https://kela.example/.well-known/suora?of=other", "#root="),
+            ("https://kela.example/.well-known/suora/", "#root="),
             ("ftp://kela.example", "https://"),
             ("https://työ.example", "A-label"),
             ("https://me:secret@kela.example", "user name"),

@@ -189,8 +189,8 @@ mod tests {
             assert_eq!(memory.recall().unwrap(), Some(recalled(number)));
         }
         assert!(memories.len() >= 4);
-        // the page and its path do not matter, nor how the domain is written
-        let same: Agency = "https://A.example/other".parse().unwrap();
+        // how the address of the page is written does not matter
+        let same: Agency = "https://A.example/.well-known/suora".parse().unwrap();
         let same = Memory::of(&same, dir.path().to_path_buf());
         assert_eq!(same.recall().unwrap(), Some(recalled(0)));
     }
