@@ -155,14 +155,20 @@ impl Policy {
     }
 }
 
-/// All crates from elsewhere that a build for this machine takes, those of tests too. Nothing
-/// is downloaded.
+/// All crates from elsewhere that a build for this machine takes, with those of tests and of every
+/// feature. Nothing is downloaded: `cargo fetch` brings what no build took so far.
 pub fn crates(root: &Path, policy: &Policy) -> Result<BTreeSet<Foreign>, String> {
     let here = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     if !policy.graph.targets.contains(&here) {
         return Err(format!(".deny.toml: {here} is not among the targets"));
     }
-    let options = ["--locked", "--offline", "--filter-platform", &here];
+    let options = [
+        "--locked",
+        "--offline",
+        "--all-features",
+        "--filter-platform",
+        &here,
+    ];
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
         .other_options(options.map(String::from))

@@ -16,6 +16,8 @@ fn what_is_taken_from_others_keeps_to_its_licences_versions_and_sources() {
         "only {} crates were looked at",
         crates.len()
     );
+    // what only a feature brings is looked at too
+    assert!(crates.iter().any(|foreign| foreign.name == "libfuzzer-sys"));
     assert_eq!(policy().breaches(&crates), Vec::<String>::new());
 }
 
