@@ -169,6 +169,11 @@ pub struct Film {
 }
 
 impl Film {
+    /// How long it is, in ms, by its sound.
+    pub fn lasts_ms(&self) -> f64 {
+        self.heard.len() as f64 / 48.0
+    }
+
     /// Reads a recording.
     pub fn read(path: &Path) -> Result<Self, Fault> {
         let pictures = decoded(path)?;

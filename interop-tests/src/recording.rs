@@ -183,14 +183,18 @@ fn order(recording: &Recording, problems: &mut Vec<String>) -> u64 {
     missing
 }
 
-/// Times between pictures that were shown, in ms.
-pub fn gaps(recording: &Recording) -> impl Iterator<Item = f64> {
-    let shown: Vec<f64> = recording
-        .pictures
-        .iter()
+/// When pictures were shown, in ms.
+pub fn shown(recording: &Recording) -> Vec<f64> {
+    let pictures = recording.pictures.iter();
+    pictures
         .filter(|picture| picture.shown)
         .map(|picture| picture.at)
-        .collect();
+        .collect()
+}
+
+/// Times between pictures that were shown, in ms.
+pub fn gaps(recording: &Recording) -> impl Iterator<Item = f64> {
+    let shown = shown(recording);
     (1..shown.len()).map(move |n| shown[n] - shown[n - 1])
 }
 

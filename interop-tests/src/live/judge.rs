@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::skies::{Measure, Sky};
 use crate::figures::Figure;
 use crate::film::{Clip, Film, apart};
-use crate::recording::{freezes, gaps};
+use crate::recording::{freezes, shown};
 use crate::speech::Speech;
 
 /// The figures of one end, in the order of [`Measure::ALL`]; not a number: not measured.
@@ -25,7 +25,7 @@ pub fn measure(report: &Value, clip: &Clip, film: &Film, speech: &Speech) -> Mea
         let value = report.pointer(pointer).and_then(Value::as_f64);
         value.unwrap_or(f64::NAN)
     };
-    let gaps: Vec<f64> = gaps(&film.recording).collect();
+    let gaps = still(&shown(&film.recording), film.lasts_ms());
     let spans: f64 = gaps.iter().sum();
     let lips = apart(clip.round, &clip.lags(film), speech);
     let lips: Vec<f64> = lips.iter().map(|apart| apart.abs()).collect();
@@ -49,6 +49,20 @@ pub fn measure(report: &Value, clip: &Clip, film: &Film, speech: &Speech) -> Mea
     })
 }
 
+/// How long each picture stood, of those shown at these times in ms: the first counts from the
+/// beginning, the last to the end, so that a picture that never came or stopped for good is seen.
+fn still(shown: &[f64], end: f64) -> Vec<f64> {
+    let (Some(first), Some(last)) = (shown.first(), shown.last()) else {
+        return Vec::new();
+    };
+    let between = shown.windows(2).map(|two| two[1] - two[0]);
+    let first = std::iter::once(*first);
+    first
+        .chain(between)
+        .chain([(end - last).max(0.0)])
+        .collect()
+}
+
 /// The figures of a consultation, with the aims of its weather: of both ends the worse. What
 /// one end lacks, the consultation lacks.
 pub fn figures(sky: &Sky, ends: [Measured; 2]) -> Vec<Figure> {
@@ -70,6 +84,32 @@ mod tests {
     use super::*;
     use crate::figures::table;
     use crate::live::skies;
+
+    #[test]
+    fn a_picture_that_stops_for_good_or_comes_late_is_a_gap_and_lost_pictures() {
+        let whole: Vec<f64> = (0..300).map(|n| f64::from(n) * 33.0).collect();
+        let figures = |shown: &[f64]| {
+            let gaps = still(shown, 10_000.0);
+            let longest = gaps.iter().copied().fold(0.0, f64::max);
+            (
+                freezes(gaps.iter().copied()),
+                longest,
+                gaps.iter().sum::<f64>(),
+            )
+        };
+        let (none, longest, spans) = figures(&whole);
+        assert!(
+            none == 0 && longest < 150.0 && spans >= 9_999.0,
+            "{longest} {spans}"
+        );
+        assert_eq!(
+            figures(&whole[..100]),
+            (1, 10_000.0 - 99.0 * 33.0, 10_000.0)
+        );
+        let (_, longest, spans) = figures(&whole[100..]);
+        assert_eq!((longest, spans), (3_300.0, 10_000.0));
+        assert_eq!(still(&[], 10_000.0), Vec::<f64>::new());
+    }
 
     /// A consultation in which all is as good as can be.
     fn good() -> Measured {
