@@ -324,7 +324,18 @@ mod tests {
     fn a_cut_out_of_a_still_scene_has_an_eighth_of_a_second_at_most() {
         let still = clip("officer.mp4", 1).remove(0);
         let moving = clip("citizen.mp4", 30);
-        for target in [300_000, 600_000, 1_200_000] {
+        // a covered lens
+        let mut black = still.data.to_vec();
+        black.fill(16);
+        let black = Picture {
+            data: black.into(),
+            ..still.clone()
+        };
+        let scenes = [still, black];
+        for (target, still) in [300_000, 600_000, 1_200_000]
+            .into_iter()
+            .flat_map(|target| scenes.iter().map(move |still| (target, still)))
+        {
             let mut pictures = vec![still.clone(); 60];
             pictures.extend(moving.iter().cloned());
             for (n, picture) in pictures.iter_mut().enumerate() {

@@ -27,7 +27,7 @@ const LEARN: (f64, f64) = (0.6, 0.25);
 /// What is taken of a bound, for what a guess may be off.
 const ROOM: f64 = 0.8;
 /// A picture that differs by more luma than this on the mean, of 255, is another scene, which
-/// costs what a keyframe would, and has at most so many seconds of the target.
+/// costs what a keyframe would, and is to have so many seconds of the target at most.
 const CUT: (f64, f64) = (12.0, 0.125);
 /// Bits that were not spent are saved for so many seconds of the target.
 const SAVED: f64 = 0.1;
@@ -56,6 +56,10 @@ pub struct Quantiser {
     last: f64,
     /// Logarithm of what moves in the picture.
     motion: f64,
+    /// Of a keyframe of which nothing is known.
+    guess: f64,
+    /// The next picture is of another scene.
+    cut: bool,
     /// Bits spent over the target, and when that was counted.
     ahead: (f64, Timestamp),
 }
@@ -67,6 +71,8 @@ impl Quantiser {
             levels: [None; 2],
             last: 36.0,
             motion: 0.0,
+            guess: 0.0,
+            cut: false,
             ahead: (0.0, now),
         }
     }
@@ -90,11 +96,13 @@ impl Quantiser {
         let level = *self.levels[0].get_or_insert(nominal.log2() + SLOPE * self.last - self.motion);
         let best = (level + self.motion - wanted.max(64.0).log2()) / SLOPE;
         let best = best.clamp(self.last - STEPS.1, self.last + STEPS.0);
-        let best = match self.levels[1] {
-            Some(level) if motion > CUT.0 => {
-                best.max((level - (f64::from(target) * CUT.1 * ROOM).log2()) / SLOPE)
-            }
-            _ => best,
+        self.cut = motion > CUT.0;
+        let best = if self.cut {
+            // the last scene may have been a black wall
+            let level = self.levels[1].unwrap_or(0.0).max(self.guess);
+            best.max((level - (f64::from(target) * CUT.1 * ROOM).log2()) / SLOPE)
+        } else {
+            best
         };
         self.last = best.clamp(FINEST, COARSEST).round();
         self.last as u8
@@ -103,8 +111,8 @@ impl Quantiser {
     /// The quantiser of a keyframe of `pixels` that may have so many bytes.
     pub fn keyframe(&mut self, pixels: u32, most: usize) -> u8 {
         // a first guess: at quantiser 38 a talking head has a third of a bit a pixel
-        let guess = (f64::from(pixels) * 0.33).log2() + SLOPE * 38.0;
-        let level = *self.levels[1].get_or_insert(guess);
+        self.guess = (f64::from(pixels) * 0.33).log2() + SLOPE * 38.0;
+        let level = *self.levels[1].get_or_insert(self.guess);
         let best = (level - (most as f64 * 8.0 * ROOM).log2()) / SLOPE;
         self.last = best.ceil().clamp(FINEST, COARSEST);
         self.last as u8
@@ -113,12 +121,13 @@ impl Quantiser {
     /// What the encoder made with this quantiser.
     pub fn made(&mut self, keyframe: bool, quantiser: u8, bytes: usize) {
         let bits = (bytes as f64 * 8.0).max(64.0);
-        let motion = if keyframe { 0.0 } else { self.motion };
+        let whole = keyframe || std::mem::take(&mut self.cut);
+        let motion = if whole { 0.0 } else { self.motion };
         let seen = bits.log2() + SLOPE * f64::from(quantiser) - motion;
-        let level = &mut self.levels[usize::from(keyframe)];
+        let level = &mut self.levels[usize::from(whole)];
         *level = Some(match *level {
-            Some(level) if !keyframe && seen > level => level + (seen - level) * LEARN.0,
-            Some(level) if !keyframe => level + (seen - level) * LEARN.1,
+            Some(level) if !whole && seen > level => level + (seen - level) * LEARN.0,
+            Some(level) if !whole => level + (seen - level) * LEARN.1,
             _ => seen,
         });
         self.last = f64::from(quantiser);
