@@ -2,7 +2,8 @@
 //! target and the bytes of each beat. Sound is never held back.
 //!
 //! The rooms: `delay` how long packets queue, `delivered` what reached the other end,
-//! `loss` whose loss it is, `compete` our part beside flows that fill every queue.
+//! `loss` whose loss it is, `cuts` what each cut found, `compete` our part beside flows that fill every
+//! queue.
 //!
 //! Chosen from its elders: that a queue of one-way delay over a base decides, and a drop of
 //! the rate comes from what was delivered, is SCReAM's (RFC 8298 and its bis draft) and Google
@@ -16,6 +17,7 @@
 //! CUBIC and a constant window.
 
 mod compete;
+mod cuts;
 mod delay;
 mod delivered;
 mod loss;
@@ -23,6 +25,7 @@ mod loss;
 use std::time::{Duration, Instant};
 
 use self::compete::Compete;
+use self::cuts::Cuts;
 use self::delay::Delay;
 use self::delivered::Delivered;
 use self::loss::{Loss, Verdict};
@@ -86,9 +89,9 @@ const CREDIT: f64 = 0.2;
 const START: f64 = 500_000.0;
 /// ...and this as long as no train was answered.
 const START_UNTOLD: f64 = 300_000.0;
-/// The target under this share of the most that cuts of this time found is little: a queue that stands
+/// The target under this share of the most that cuts of half a minute found is little: a queue that stands
 /// then is none of ours.
-const LIGHT: (f64, Duration) = (0.65, Duration::from_secs(30));
+const LIGHT: f64 = 0.65;
 /// The rate of the last cut is remembered so long.
 const REMEMBERED: Duration = Duration::from_secs(15);
 /// More may be under way by what the target sends in this time: acknowledgements wait for 25 ms.
@@ -154,14 +157,6 @@ struct Hold {
     carried: f64,
 }
 
-/// The last cut.
-#[derive(Clone, Copy, Debug)]
-struct Cut {
-    at: Instant,
-    /// What the way carried of pictures, in bits a second.
-    carried: f64,
-}
-
 /// The rate control of one session.
 #[derive(Debug)]
 pub struct Rate {
@@ -175,9 +170,7 @@ pub struct Rate {
     /// What an experiment leaves of the target.
     share: f64,
     hold: Option<Hold>,
-    cut: Option<Cut>,
-    /// The cut that found most lately.
-    most: Option<Cut>,
+    cuts: Cuts,
     report: Option<Instant>,
     /// Since when pictures leave without a hold.
     flows: Option<Instant>,
@@ -212,8 +205,7 @@ impl Rate {
             allot: Allot::default(),
             share: 1.0,
             hold: None,
-            cut: None,
-            most: None,
+            cuts: Cuts::default(),
             report: None,
             flows: None,
             braked: None,
@@ -239,7 +231,7 @@ impl Rate {
         self.credit = BURST_TOLD;
         self.set(START.min(room * KEEP));
         if room * KEEP < START.min(self.bounds.1) {
-            self.cut_to(now, room);
+            self.cuts.take(now, room);
         }
     }
 
@@ -334,10 +326,11 @@ impl Rate {
             Verdict::Caused(share) => {
                 self.share = 1.0;
                 self.set(self.target * share);
-                self.cut_to(now, self.target);
+                self.cuts.take(now, self.target);
             }
         }
-        if !self.delay.report(now, &seen, self.is_light()) {
+        let light = self.is_light(now);
+        if !self.delay.report(now, &seen, light) {
             return;
         }
         if let Some(compete) = &mut self.compete {
@@ -413,14 +406,17 @@ impl Rate {
                 if shorter < HOLD_TELLS.mul_f64(0.15) {
                     self.compete = Some(Compete::new(now.mono, queue));
                     self.delay.is_theirs();
-                    let carried = self.cut.map_or(0.0, |cut| cut.carried);
+                    let carried = self.cuts.last().map_or(0.0, |cut| cut.carried);
                     self.set(self.target.max(carried / 2.0));
                     return;
                 }
             }
         }
         let over = queue > QUEUE_HIGH || (newest > QUEUE_GROWS && slope > SLOPE);
-        let settled = self.cut.is_none_or(|cut| since(cut.at) >= self.settle());
+        let settled = self
+            .cuts
+            .last()
+            .is_none_or(|cut| since(cut.at) >= self.settle());
         if over && settled && self.hold.is_none() {
             let flows = self
                 .flows
@@ -436,7 +432,7 @@ impl Rate {
                 carried = carried.min((all - SOUND).max(0.0));
             }
             self.set(KEEP * carried);
-            self.cut_to(now, carried);
+            self.cuts.take(now, carried);
         }
         if newest > QUEUE_HOLD && self.hold.is_none() {
             self.hold = Some(Hold {
@@ -452,7 +448,7 @@ impl Rate {
         }
         let used = self.came_most() >= USED * self.target;
         if !over && queue < QUEUE_LOW && settled && used && self.share >= 1.0 {
-            let growth = match self.cut {
+            let growth = match self.cuts.last() {
                 None => GROW_FIRST,
                 Some(cut) => {
                     let calm = GROW_CALM.0 + GROW_CALM.1 * since(cut.at).as_secs_f64();
@@ -466,21 +462,10 @@ impl Rate {
         }
     }
 
-    /// The target was taken down; the way was found to carry so much.
-    fn cut_to(&mut self, now: Now, carried: f64) {
-        let at = now.mono;
-        self.cut = Some(Cut { at, carried });
-        if self.most.is_none_or(|most| {
-            most.carried < carried || at.saturating_duration_since(most.at) > LIGHT.1
-        }) {
-            self.most = self.cut;
-        }
-    }
-
     /// Whether so little leaves that a queue is none of ours.
-    fn is_light(&self) -> bool {
-        let little = |most: Cut| self.leaving() < most.carried * LIGHT.0;
-        self.hold.is_none() && self.compete.is_none() && self.most.is_some_and(little)
+    fn is_light(&self, now: Now) -> bool {
+        let little = self.leaving() < self.cuts.most(now) * LIGHT;
+        self.hold.is_none() && self.compete.is_none() && little
     }
 
     fn set(&mut self, target: f64) {
@@ -501,7 +486,7 @@ impl Rate {
         if self.delay.queue() > QUEUE_LOW && self.compete.is_none() {
             return target * PACE_QUEUED;
         }
-        match self.cut {
+        match self.cuts.last() {
             // about what the way was found to carry
             Some(cut) if now.mono.saturating_duration_since(cut.at) < REMEMBERED => {
                 (target * PACE_CUT.0).min(cut.carried.max(target) * PACE_CUT.1)
@@ -513,6 +498,12 @@ impl Rate {
     /// Bytes of pictures that may leave at this beat.
     pub fn beat(&mut self, now: Now, way: Way) -> usize {
         self.loss.way(way);
+        let settle = self.settle();
+        if self.dark.is_some_and(|(_, until)| {
+            until.is_none_or(|until| now.mono.saturating_duration_since(until) < settle)
+        }) {
+            self.loss.pass_over();
+        }
         let since = self
             .beat
             .map_or(BEAT, |beat| now.mono.saturating_duration_since(beat));
@@ -575,7 +566,7 @@ impl Rate {
             self.braked = Some(now.mono);
             self.flows = None;
             self.set(self.target * KEEP);
-            self.cut_to(now, self.target);
+            self.cuts.take(now, self.target);
         }
         true
     }

@@ -108,6 +108,11 @@ impl Loss {
         self.way = way;
     }
 
+    /// What QUIC knows so far is not to be counted: nothing got through.
+    pub(super) const fn pass_over(&mut self) {
+        self.before = self.way;
+    }
+
     /// Packets of QUIC since the last call, and how many of them are lost.
     fn packets(&mut self) -> (u32, u32) {
         let packets = |now: u64, before: &mut u64| {

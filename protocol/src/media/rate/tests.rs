@@ -247,6 +247,17 @@ fn a_first_keyframe_leaves_at_what_a_train_found_before_anything_is_acknowledged
     }
 }
 
+#[test]
+fn a_cut_of_long_ago_makes_no_target_little() {
+    let (mut rate, start) = (Rate::new((50_000, 2_000_000)), base());
+    rate.cuts.take(start, 1_000_000.0);
+    rate.set(300_000.0);
+    assert!(rate.is_light(start.after(MS(29_000))));
+    rate.cuts.take(start.after(MS(20_000)), 400_000.0);
+    assert!(rate.is_light(start.after(MS(30_000))));
+    assert!(!rate.is_light(start.after(MS(31_000))));
+}
+
 /// A packet of sound that left at this second is told of: it took `way` ms, by the other clock.
 fn told(delay: &mut Delay, second: u32, way: i64) {
     let now = base().after(MS(1_000) * second);
@@ -285,6 +296,39 @@ fn what_was_short_before_a_long_silence_is_forgotten() {
     // ten minutes of a clock that drifts by 200 millionths
     told(&mut delay, 600, 130);
     assert_eq!(delay.queue(), Duration::ZERO);
+}
+
+// covers: SUORA-MED-024
+#[test]
+fn what_quic_lost_of_a_mute_person_while_nothing_got_through_is_no_loss() {
+    let mut rate = Rate::new((50_000, 2_000_000));
+    let (start, mut way) = (base(), Way::default());
+    for beat in 0..800 {
+        let now = start.after(BEAT * beat);
+        match beat {
+            // what was sent in the dark turns out to be lost right after it
+            200..420 => way.lost += 1_000,
+            _ => way.acked += 1_000,
+        }
+        match beat {
+            200 => rate.silence(now.mono),
+            400 => rate.heard(now),
+            _ => {}
+        }
+        rate.beat(now, way);
+        if beat % 16 == 15 && !(200..400).contains(&beat) {
+            let at = i64::from(beat) * 5_000;
+            let packet = Packet {
+                kind: Kind::Video,
+                sent: now.mono,
+                bytes: 1_000,
+                fate: Fate::Arrived(Some(at)),
+            };
+            let packets = vec![packet];
+            rate.report(now, &Feedback { at, packets });
+        }
+    }
+    assert_eq!((rate.steady_loss(), rate.copies()), (0.0, 1));
 }
 
 #[test]
