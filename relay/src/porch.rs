@@ -1,7 +1,8 @@
 //! The porch before a listener: whoever came and has not yet shown what for stands on it. It has
 //! room for so many of a prefix and for so many in all. Where it is full, one goes who stands
-//! there: the oldest of the prefix that holds most. Who comes last stays, so a crowd that says
-//! nothing pushes itself out, and an honest newcomer needs a moment only.
+//! there: the oldest of the prefix that holds most, or of all where none holds more than [`FEW`]. Who
+//! comes last stays, so a crowd that says nothing pushes itself out, and an honest newcomer needs a
+//! moment only.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::{AbortHandle, AbortRegistration, Abortable, Aborted};
 
 use crate::hub::crowd::Prefix;
+
+/// So many of a prefix are no crowd: an office whose machines come at once is not pushed out by those
+/// who come from many prefixes, two of each.
+pub const FEW: usize = 16;
 
 /// For how many a porch has room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +59,7 @@ impl Standing {
             .prefixes
             .iter()
             .filter_map(|(prefix, held)| Some((held.len(), oldest(held)?, *prefix)))
-            .max_by_key(|(held, oldest, _)| (*held, std::cmp::Reverse(*oldest)));
+            .max_by_key(|(held, oldest, _)| ((*held).max(FEW), std::cmp::Reverse(*oldest)));
         most.map(|(_, oldest, prefix)| (prefix, oldest))
     }
 }
@@ -149,7 +154,10 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Room = Room { prefix: 4, all: 10 };
+    const ROOM: Room = Room {
+        prefix: 40,
+        all: 100,
+    };
 
     fn of(number: u8) -> Prefix {
         Prefix::of([10, 0, number, 1].into())
@@ -171,23 +179,41 @@ mod tests {
     fn a_prefix_beyond_its_room_pushes_out_its_own_oldest() {
         let porch = Porch::new(ROOM, false);
         let other = come(&porch, [9]);
-        let crowd = come(&porch, [1; 6]);
+        let crowd = come(&porch, [1; 42]);
         assert_eq!(stand(other), [true]);
-        assert_eq!(stand(crowd), [false, false, true, true, true, true]);
+        let crowd = stand(crowd);
+        assert_eq!(crowd[..3], [false, false, true]);
+        assert!(!crowd[2..].contains(&false));
     }
 
     // covers: SUORA-SEC-270
     #[test]
     fn where_it_is_full_the_oldest_of_the_prefix_that_holds_most_goes() {
         let porch = Porch::new(ROOM, false);
-        let single = come(&porch, [1, 2, 3, 4]);
-        let pair = come(&porch, [5, 5]);
-        let crowd = come(&porch, [6, 6, 6, 6]);
-        let new = come(&porch, [7, 8]);
-        assert_eq!(stand(single), [true; 4]);
-        assert_eq!(stand(pair), [true; 2]);
-        assert_eq!(stand(crowd), [false, false, true, true]);
+        let single = come(&porch, 1..=40);
+        let some = come(&porch, [50; FEW + 4]);
+        let crowd = come(&porch, [60; 40]);
+        let new = come(&porch, [70, 80]);
+        assert_eq!(stand(single), [true; 40]);
+        assert_eq!(stand(some), [true; FEW + 4]);
+        let crowd = stand(crowd);
+        assert_eq!(crowd[..3], [false, false, true]);
+        assert!(!crowd[2..].contains(&false));
         assert_eq!(stand(new), [true; 2]);
+    }
+
+    // covers: SUORA-SEC-270
+    #[test]
+    fn an_office_stays_while_those_who_came_earlier_from_many_prefixes_go() {
+        let porch = Porch::new(ROOM, false);
+        let pairs = |from: u8| (from..from + 50).flat_map(|prefix| [prefix, prefix]);
+        let before = come(&porch, pairs(1));
+        let office = come(&porch, [200; FEW]);
+        // with one more each of these would push out one of the office
+        let after = come(&porch, pairs(100).take(ROOM.all - FEW));
+        assert_eq!(stand(before), [false; 100]);
+        assert_eq!(stand(office), [true; FEW]);
+        assert_eq!(stand(after), [true; 84]);
     }
 
     // covers: SUORA-SEC-270
@@ -196,7 +222,7 @@ mod tests {
         let porch = Porch::new(ROOM, false);
         let crowd = come(&porch, 0..200);
         let kept = stand(crowd);
-        assert_eq!(kept.iter().rposition(|stays| !stays), Some(189));
+        assert_eq!(kept.iter().rposition(|stays| !stays), Some(99));
         assert_eq!(kept.iter().filter(|stays| **stays).count(), ROOM.all);
     }
 
@@ -220,9 +246,9 @@ mod tests {
     #[test]
     fn where_the_first_stay_newcomers_are_sent_away() {
         let porch = Porch::new(ROOM, true);
-        let crowd = come(&porch, 0..10);
-        assert!(porch.enter(of(77)).is_none());
-        assert_eq!(stand(crowd), [true; 10]);
-        assert!(porch.enter(of(77)).is_some());
+        let crowd = come(&porch, 0..100);
+        assert!(porch.enter(of(177)).is_none());
+        assert_eq!(stand(crowd), [true; 100]);
+        assert!(porch.enter(of(177)).is_some());
     }
 }
