@@ -10,6 +10,7 @@
 //! | handshakes by QUIC of addresses that need not be proven | [`RETRY`] |
 //! | streams of a connection at once, being negotiated, in its life | [`muxer::STREAMS`], 4, [`STREAMS`] |
 //! | bytes that wait on the streams of a connection | [`muxer::UNREAD`]; then it is not read |
+//! | frames that hold them | [`muxer::FRAMES`]; then it is not read |
 //! | live desk streams of a connection | [`DESK_STREAMS`]; one more is told `busy` |
 //! | unfinished messages of one prefix | [`streams::UNFINISHED`] beyond 4 KiB each; one more is told `busy` |
 //! | a connection without a stream | [`IDLE`] |

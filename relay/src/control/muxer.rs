@@ -1,7 +1,8 @@
 //! Yamux with a bound on what a connection holds unread. A window of Yamux is 256 KiB at least, one
 //! a stream, and a stream that nobody reads yet holds its own in full. So while [`UNREAD`] bytes
-//! wait, for whichever streams, nothing more is read from the connection: who sent them waits for
-//! itself. [`unread`] counts them by looking at the heads of frames that pass by.
+//! wait, for whichever streams, or [`FRAMES`] frames, nothing more is read from the connection: who
+//! sent them waits for itself. [`unread`] counts by looking at the heads of frames that pass
+//! by.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,6 +29,8 @@ use unread::Unread;
 pub const STREAMS: usize = 16;
 /// Bytes that wait on a connection's streams to be read: the longest frame that libraries send.
 pub const UNREAD: usize = 65_536;
+/// Frames with bytes that wait there: the library keeps each apart, however short it is.
+pub const FRAMES: usize = 512;
 
 /// The upgrade.
 #[derive(Clone, Copy, Debug)]

@@ -1,21 +1,45 @@
 //! A hostile end that fills every window it has, against this multiplexer and the library's own.
 
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
-use futures::FutureExt as _;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, StreamExt as _};
+use libp2p::core::Endpoint;
+use libp2p::core::muxing::StreamMuxerExt as _;
+use libp2p::core::transport::{
+    DialOpts, ListenerId, MemoryTransport, PortUse, Transport as _, TransportEvent,
+};
 
 use super::*;
 
 /// Opens streams, and sends to each in turn until its window is full; says nothing more.
 struct Hostile {
     bytes: Vec<u8>,
-    sent: Arc<Mutex<usize>>,
+    seen: Arc<Seen>,
+}
+
+/// What is seen of it.
+#[derive(Default)]
+struct Seen {
+    sent: AtomicUsize,
+}
+
+impl Seen {
+    fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
 }
 
 impl Hostile {
-    fn new() -> (Self, Arc<Mutex<usize>>) {
+    fn new() -> (Self, Arc<Seen>) {
+        Self::saying(yamux::DEFAULT_CREDIT / 16_384, 16_384)
+    }
+
+    /// So many frames of so many bytes to each stream.
+    fn saying(frames: u32, length: u32) -> (Self, Arc<Seen>) {
         let mut bytes = Vec::new();
-        let window = yamux::DEFAULT_CREDIT;
         let mut frame = |kind: u8, flags: u8, stream: usize, length: u32| {
             bytes.extend([0, kind, 0, flags]);
             bytes.extend(u32::try_from(2 * stream + 1).unwrap().to_be_bytes());
@@ -27,17 +51,17 @@ impl Hostile {
         for stream in 0..STREAMS {
             frame(1, 1, stream, 0);
         }
-        for _ in 0..window / 16_384 {
+        for _ in 0..frames {
             for stream in 0..STREAMS {
-                frame(0, 0, stream, 16_384);
+                frame(0, 0, stream, length);
             }
         }
-        let sent = Arc::new(Mutex::new(0));
+        let seen = Arc::new(Seen::default());
         let hostile = Self {
             bytes,
-            sent: sent.clone(),
+            seen: seen.clone(),
         };
-        (hostile, sent)
+        (hostile, seen)
     }
 }
 
@@ -47,14 +71,13 @@ impl AsyncRead for Hostile {
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut sent = self.sent.lock().unwrap();
-        let rest = &self.bytes[*sent..];
+        let rest = &self.bytes[self.seen.sent()..];
         let length = rest.len().min(buffer.len());
         if length == 0 {
             return Poll::Pending;
         }
         buffer[..length].copy_from_slice(&rest[..length]);
-        *sent += length;
+        self.seen.sent.fetch_add(length, Ordering::Relaxed);
         Poll::Ready(Ok(length))
     }
 }
@@ -85,11 +108,20 @@ fn look_after(muxer: &mut (impl StreamMuxer + Unpin)) {
     }
 }
 
+/// A stream that came.
+fn accept(muxer: &mut Muxer<Hostile>) -> Stream {
+    let mut cx = Context::from_waker(Waker::noop());
+    match muxer.poll_inbound_unpin(&mut cx) {
+        Poll::Ready(Ok(stream)) => stream,
+        other => panic!("no stream: {other:?}"),
+    }
+}
+
 // covers: SUORA-SEC-271
 #[test]
 fn a_connection_takes_no_more_than_its_bound_until_streams_are_read() {
-    let (hostile, sent) = Hostile::new();
-    let sent = || *sent.lock().unwrap();
+    let (hostile, seen) = Hostile::new();
+    let sent = || seen.sent();
     let mut muxer = Muxer::new(hostile, Mode::Server);
     look_after(&mut muxer);
     let heads = 12 * (STREAMS + UNREAD / 16_384);
@@ -97,9 +129,7 @@ fn a_connection_takes_no_more_than_its_bound_until_streams_are_read() {
 
     // who reads one stream gets what is its own, and the next bytes come
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(Ok(mut stream)) = Pin::new(&mut muxer).poll_inbound(&mut cx) else {
-        panic!("no stream");
-    };
+    let mut stream = accept(&mut muxer);
     let mut buffer = [0; 10_000];
     let before = sent();
     let read = Pin::new(&mut stream).poll_read(&mut cx, &mut buffer);
@@ -114,15 +144,103 @@ fn a_connection_takes_no_more_than_its_bound_until_streams_are_read() {
     assert!(sent() - before >= 16_384 - 10_000);
 }
 
-/// The control of the test above: without the count, every window is full.
+// covers: SUORA-SEC-271
+#[test]
+fn frames_of_a_byte_are_taken_in_small_number() {
+    let (hostile, seen) = Hostile::saying(2 * u32::try_from(FRAMES).unwrap(), 1);
+    let mut muxer = Muxer::new(hostile, Mode::Server);
+    look_after(&mut muxer);
+    assert_eq!(seen.sent(), 12 * STREAMS + 13 * FRAMES);
+
+    // as many more as were read
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut stream = accept(&mut muxer);
+    let mut buffer = [0; 10_000];
+    let each = FRAMES / STREAMS;
+    let read = Pin::new(&mut stream).poll_read(&mut cx, &mut buffer);
+    assert!(matches!(read, Poll::Ready(Ok(bytes)) if bytes == each));
+    look_after(&mut muxer);
+    assert_eq!(seen.sent(), 12 * STREAMS + 13 * (FRAMES + each));
+}
+
+/// The two ends of a connection.
+async fn pipe() -> (
+    impl AsyncRead + AsyncWrite + Unpin + Send,
+    impl AsyncRead + AsyncWrite + Unpin + Send,
+) {
+    let mut transport = MemoryTransport::new().boxed();
+    let any = "/memory/0".parse().unwrap();
+    transport.listen_on(ListenerId::next(), any).unwrap();
+    let Some(TransportEvent::NewAddress { listen_addr, .. }) = transport.next().await else {
+        panic!("no address");
+    };
+    let options = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    let near = transport.dial(listen_addr, options).unwrap().await.unwrap();
+    let Some(TransportEvent::Incoming { upgrade, .. }) = transport.next().await else {
+        panic!("nobody came");
+    };
+    (near, upgrade.await.unwrap())
+}
+
+// covers: SUORA-SEC-271
+#[tokio::test]
+async fn all_comes_to_those_who_read_late_however_much_it_is() {
+    const EACH: usize = 100 * 1_024;
+    let (near, far) = pipe().await;
+    let mut sender = Muxer::new(near, Mode::Client);
+    let mut muxer = Muxer::new(far, Mode::Server);
+    for number in [1, 2] {
+        let mut stream = poll_fn(|cx| sender.poll_outbound_unpin(cx)).await.unwrap();
+        tokio::spawn(async move {
+            stream.write_all(&[number; EACH]).await.unwrap();
+            stream.close().await.unwrap();
+        });
+    }
+    tokio::spawn(async move { poll_fn(|cx| sender.poll_unpin(cx)).await });
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let stream = poll_fn(|cx| muxer.poll_inbound_unpin(cx)).await;
+        streams.push(stream.unwrap());
+    }
+    let count = muxer.count.clone();
+    tokio::spawn(async move { poll_fn(|cx| muxer.poll_unpin(cx)).await });
+    let full = async {
+        while !lock(&count).is_full() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, full).await.expect("full");
+    // nobody wakes it but those who read
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    let read = streams.into_iter().map(|mut stream| {
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await.unwrap();
+            all
+        })
+    });
+    let read = futures::future::try_join_all(read);
+    let mut read = tokio::time::timeout(patience, read).await.expect("in time");
+    let read = read.as_mut().unwrap();
+    read.sort();
+    assert_eq!(*read, [vec![1; EACH], vec![2; EACH]]);
+}
+
+/// The control of the tests above: without the count, every window is full.
 #[test]
 fn the_librarys_own_multiplexer_takes_all_that_windows_hold() {
-    let (hostile, sent) = Hostile::new();
+    let (hostile, seen) = Hostile::new();
     let mut config = libp2p::yamux::Config::default();
     config.set_max_num_streams(STREAMS);
     let upgrade = config.upgrade_inbound(hostile, "/yamux/1.0.0");
     let mut muxer = upgrade.now_or_never().unwrap().unwrap();
     look_after(&mut muxer);
     let windows = STREAMS * yamux::DEFAULT_CREDIT as usize;
-    assert!(*sent.lock().unwrap() > windows);
+    assert!(seen.sent() > windows);
 }

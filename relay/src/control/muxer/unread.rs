@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::task::{Context, Waker};
 
-use super::{STREAMS, UNREAD};
+use super::{FRAMES, STREAMS, UNREAD};
 
 /// A frame's head: version, kind, flags, stream, length.
 const HEAD: usize = 12;
@@ -15,6 +15,14 @@ const WINDOW: u8 = 1;
 /// The flag of a new stream.
 const SYN: u16 = 1;
 
+/// What waits on a stream.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    /// Frames that came whole since there was nothing.
+    frames: usize,
+}
+
 /// The count.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
@@ -23,8 +31,9 @@ pub(super) struct Unread {
     stream: Option<u32>,
     came: usize,
     to_come: usize,
-    streams: BTreeMap<u32, usize>,
+    streams: BTreeMap<u32, Held>,
     all: usize,
+    frames: usize,
     waits: Option<Waker>,
 }
 
@@ -35,11 +44,18 @@ fn refused(what: &str) -> io::Error {
 impl Unread {
     /// How many bytes may be read now; `None`: none, and this task is woken once that is over.
     pub(super) fn room(&mut self, cx: &Context<'_>) -> Option<usize> {
-        if self.all < UNREAD {
-            return Some(UNREAD - self.all);
+        if self.is_full() {
+            self.waits = Some(cx.waker().clone());
+            return None;
         }
-        self.waits = Some(cx.waker().clone());
-        None
+        Some(UNREAD - self.all)
+    }
+
+    /// Whether nothing may be read now.
+    pub(super) const fn is_full(&self) -> bool {
+        // a frame that began has to end: nobody can read a part of it
+        let too_many = self.frames >= FRAMES && self.to_come == 0;
+        self.all >= UNREAD || too_many
     }
 
     /// Bytes came.
@@ -62,12 +78,16 @@ impl Unread {
             self.all += body.len();
             let held = self.stream.and_then(|stream| self.streams.get_mut(&stream));
             if let Some(held) = held {
-                *held += body.len();
+                held.bytes += body.len();
                 self.came = 0;
+                if self.to_come == 0 {
+                    held.frames += 1;
+                    self.frames += 1;
+                }
             }
             if self.to_come == 0 {
                 // of a stream that is gone: nobody keeps it
-                self.less(self.came);
+                self.less(self.came, 0);
                 self.came = 0;
             }
         }
@@ -110,21 +130,26 @@ impl Unread {
         let Some(held) = self.streams.get_mut(&stream) else {
             return;
         };
-        let read = bytes.min(*held);
-        *held -= read;
-        self.less(read);
+        let read = bytes.min(held.bytes);
+        held.bytes -= read;
+        let frames = match held.bytes {
+            0 => std::mem::take(&mut held.frames),
+            _ => 0,
+        };
+        self.less(read, frames);
     }
 
     /// A stream is gone, and with it what waited there.
     pub(super) fn gone(&mut self, stream: u32) {
         if let Some(held) = self.streams.remove(&stream) {
-            self.less(held);
+            self.less(held.bytes, held.frames);
         }
     }
 
-    fn less(&mut self, bytes: usize) {
+    fn less(&mut self, bytes: usize, frames: usize) {
         self.all = self.all.saturating_sub(bytes);
-        if self.all < UNREAD
+        self.frames = self.frames.saturating_sub(frames);
+        if !self.is_full()
             && let Some(waits) = self.waits.take()
         {
             waits.wake();
@@ -134,7 +159,28 @@ impl Unread {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks for room where there is none; how often this was woken since.
+    fn wait(unread: &mut Unread) -> impl Fn() -> usize + use<> {
+        let woken = Arc::new(Woken::default());
+        let waker = woken.clone().into();
+        assert_eq!(unread.room(&Context::from_waker(&waker)), None);
+        move || woken.0.load(Ordering::Relaxed)
+    }
 
     fn frame(kind: u8, flags: u16, stream: u32, length: u32) -> Vec<u8> {
         let mut frame = vec![0, kind];
@@ -190,6 +236,70 @@ mod tests {
         assert_eq!(room(&mut unread), 10);
         unread.gone(1);
         assert_eq!(room(&mut unread), 50_010);
+    }
+
+    // covers: SUORA-SEC-271
+    #[test]
+    fn who_waits_for_room_is_woken_once_when_there_is_some() {
+        let mut unread = Unread::default();
+        unread.came(&data(SYN, 1, 50_000)).unwrap();
+        unread.came(&data(SYN, 3, UNREAD - 50_000)).unwrap();
+        let woken = wait(&mut unread);
+        unread.read(3, 0);
+        assert_eq!(woken(), 0);
+        unread.read(3, 1);
+        unread.read(3, 1);
+        assert_eq!(woken(), 1);
+        unread.came(&data(0, 1, 2)).unwrap();
+        let woken = wait(&mut unread);
+        unread.gone(1);
+        unread.gone(3);
+        assert_eq!(woken(), 1);
+        // and where there are too many frames
+        unread.came(&data(SYN, 5, 1)).unwrap();
+        for _ in 1..FRAMES {
+            unread.came(&data(SYN, 7, 1)).unwrap();
+        }
+        let woken = wait(&mut unread);
+        unread.read(5, 1);
+        assert_eq!(woken(), 1);
+        unread.came(&data(0, 5, 1)).unwrap();
+        let woken = wait(&mut unread);
+        unread.gone(7);
+        assert_eq!(woken(), 1);
+    }
+
+    // covers: SUORA-SEC-271
+    #[test]
+    fn short_frames_wait_in_small_number_but_each_that_began_ends() {
+        let mut unread = Unread::default();
+        unread.came(&data(SYN, 1, 1)).unwrap();
+        // those without bytes take no room
+        for _ in 0..2 * FRAMES {
+            unread.came(&data(0, 1, 0)).unwrap();
+        }
+        for _ in 2..FRAMES {
+            unread.came(&data(0, 1, 1)).unwrap();
+        }
+        assert_eq!(room(&mut unread), UNREAD - (FRAMES - 1));
+        let last = data(SYN, 3, 100);
+        unread.came(&last[..50]).unwrap();
+        unread.came(&data(SYN, 3, 100)[50..]).unwrap();
+        assert_eq!(room(&mut unread), 0);
+        // a stream counts until all that waits there was read
+        unread.read(1, FRAMES - 2);
+        assert_eq!(room(&mut unread), 0);
+        unread.read(1, 1);
+        assert_eq!(room(&mut unread), UNREAD - 100);
+        // in the middle of a frame it is read on
+        for _ in 1..FRAMES {
+            unread.came(&data(0, 1, 1)).unwrap();
+        }
+        assert_eq!(room(&mut unread), 0);
+        unread.came(&last[..50]).unwrap();
+        assert!(room(&mut unread) > 50);
+        unread.came(&last[50..]).unwrap();
+        assert_eq!(room(&mut unread), 0);
     }
 
     #[test]
