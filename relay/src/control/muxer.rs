@@ -1,8 +1,9 @@
 //! Yamux with a bound on what a connection holds unread. A window of Yamux is 256 KiB at least, one
 //! a stream, and a stream that nobody reads yet holds its own in full. So while [`UNREAD`] bytes
 //! wait, for whichever streams, or [`FRAMES`] frames, nothing more is read from the connection: who
-//! sent them waits for itself. [`unread`] counts by looking at the heads of frames that pass
-//! by.
+//! sent them waits for itself. Nor is it while nothing can be written: the library forgets no
+//! stream meanwhile, and would keep what comes for those that are gone. [`unread`] counts by looking
+//! at the heads of frames that pass by.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -72,11 +73,14 @@ fn lock(count: &Mutex<Unread>) -> MutexGuard<'_, Unread> {
     count.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The connection beneath, read only while there is room.
+/// The connection beneath, read only while there is room and it takes what is written.
 #[derive(Debug)]
 struct Counted<C> {
     io: C,
     count: Count,
+    /// Whether something waits to be written. Then the library tries to write it in each turn, before
+    /// it reads, so that it is woken for it.
+    is_stuck: bool,
 }
 
 impl<C: AsyncRead + Unpin> AsyncRead for Counted<C> {
@@ -85,6 +89,9 @@ impl<C: AsyncRead + Unpin> AsyncRead for Counted<C> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_stuck {
+            return Poll::Pending;
+        }
         let Some(room) = lock(&self.count).room(cx) else {
             return Poll::Pending;
         };
@@ -102,7 +109,9 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Counted<C> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.is_stuck = written.is_pending();
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -177,6 +186,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
         let counted = Counted {
             io,
             count: count.clone(),
+            is_stuck: false,
         };
         Self {
             connection: Connection::new(counted, config, mode),

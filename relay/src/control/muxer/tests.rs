@@ -1,7 +1,7 @@
 //! A hostile end that fills every window it has, against this multiplexer and the library's own.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -20,15 +20,20 @@ struct Hostile {
     seen: Arc<Seen>,
 }
 
-/// What is seen of it.
+/// What is seen of it, and whether it takes what is written to it.
 #[derive(Default)]
 struct Seen {
     sent: AtomicUsize,
+    is_stuck: AtomicBool,
 }
 
 impl Seen {
     fn sent(&self) -> usize {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    fn stick(&self, is_stuck: bool) {
+        self.is_stuck.store(is_stuck, Ordering::Relaxed);
     }
 }
 
@@ -88,6 +93,9 @@ impl AsyncWrite for Hostile {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.seen.is_stuck.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -161,6 +169,25 @@ fn frames_of_a_byte_are_taken_in_small_number() {
     assert!(matches!(read, Poll::Ready(Ok(bytes)) if bytes == each));
     look_after(&mut muxer);
     assert_eq!(seen.sent(), 12 * STREAMS + 13 * (FRAMES + each));
+}
+
+// covers: SUORA-SEC-271
+#[test]
+fn while_nothing_can_be_written_nothing_comes_for_streams_that_are_gone() {
+    let (hostile, seen) = Hostile::new();
+    let all = hostile.bytes.len();
+    let mut muxer = Muxer::new(hostile, Mode::Server);
+    look_after(&mut muxer);
+    let full = seen.sent();
+    let streams: Vec<_> = (0..STREAMS).map(|_| accept(&mut muxer)).collect();
+    seen.stick(true);
+    drop(streams);
+    look_after(&mut muxer);
+    assert_eq!(seen.sent(), full);
+    // once it can, nobody keeps the rest
+    seen.stick(false);
+    look_after(&mut muxer);
+    assert_eq!(seen.sent(), all);
 }
 
 /// The two ends of a connection.
