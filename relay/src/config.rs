@@ -118,7 +118,8 @@ impl Config {
              metrics = \"127.0.0.1:{metrics}\"\n\n\
              # Most connections from one address prefix (/24 of IPv4, /56 of IPv6). An office\n\
              # whose people share one address needs as many as it has people. What a connection\n\
-             # says and nobody reads yet holds 64 KiB of memory at most.\n\
+             # says and nobody reads yet holds 64 KiB of memory by QUIC, and 256 KiB at most by\n\
+             # TCP and WebSocket.\n\
              connections_per_prefix = {}\n\n\
              # Most tickets of one address prefix at one desk. Before that its people's programs\n\
              # have to solve a small task for theirs.\n\
