@@ -25,4 +25,6 @@ pub struct Faults {
     pub unchecked_credential: bool,
     /// Who comes to a full listener is sent away, and those whose handshake is not done stay for long.
     pub first_stay: bool,
+    /// Nobody has to prove its address over QUIC, however many begin.
+    pub no_retry: bool,
 }

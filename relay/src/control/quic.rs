@@ -63,7 +63,8 @@ struct Listener {
 }
 
 impl Quic {
-    /// Handshakes are counted on this porch. Where the first stay, no address has to be proven.
+    /// Handshakes are counted on this porch. Where the first stay, no address has to
+    /// be proven.
     pub(super) fn new(key: &Keypair, porch: Porch, faults: Faults) -> io::Result<Self> {
         let mut tls = tls::make_server_config(key).map_err(io::Error::other)?;
         // libp2p's writes a file where the environment names one
@@ -93,7 +94,7 @@ impl Quic {
         Ok(Self {
             config,
             porch,
-            retries: !faults.first_stay,
+            retries: !faults.first_stay && !faults.no_retry,
             listeners: Vec::new(),
             events: VecDeque::new(),
         })

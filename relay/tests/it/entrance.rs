@@ -156,9 +156,11 @@ async fn where_many_begin_over_quic_a_newcomer_proves_its_address_first() {
 // covers: SUORA-SEC-270
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_over_quic_keep_no_newcomer_out_but_where_the_first_stay() {
-    for first_stay in [false, true] {
+    // where nobody proves its address, the newcomer pushes somebody out
+    for (first_stay, no_retry) in [(false, false), (false, true), (true, true)] {
         let faults = Faults {
             first_stay,
+            no_retry,
             ..Faults::default()
         };
         let listening = listen(faults).await;
