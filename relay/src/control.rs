@@ -182,17 +182,25 @@ impl Control {
         })
     }
 
-    /// Runs until told to stop; then streams and connections are closed in order.
+    /// Runs until told to stop, or until a listener ends; then streams and connections are closed in
+    /// order.
     pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         loop {
             tokio::select! {
                 biased;
                 _ = &mut stop => break,
                 Some(_) = self.streams.join_next() => {}
-                event = self.swarm.select_next_some() => {
-                    if let SwarmEvent::Behaviour(BehaviourEvent::Desk(opened)) = event {
-                        self.take(opened);
+                event = self.swarm.select_next_some() => match event {
+                    SwarmEvent::Behaviour(BehaviourEvent::Desk(opened)) => self.take(opened),
+                    SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                        // whoever started the relay starts it anew
+                        tracing::error!(?addresses, ?reason, "a listener ended, and the relay with it");
+                        break;
                     }
+                    SwarmEvent::ListenerError { error, .. } => {
+                        tracing::warn!(%error, "a connection could not be taken");
+                    }
+                    _ => {}
                 }
             }
         }
@@ -242,5 +250,44 @@ impl Control {
             streams::serve(link, who, opened.stream, envelopes, unfinished).await;
             drop(alive);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn listen() -> (Control, mpsc::Receiver<Envelope>) {
+        let ip = std::net::Ipv4Addr::LOCALHOST.into();
+        let mut config = Config::parse(&Config::template(ip, 1, None, 0, 0)).unwrap();
+        config.control.set_port(0);
+        let (envelope, envelopes) = mpsc::channel(1);
+        let key = Key::from_secret(&[7; 32]);
+        let control = Control::listen(&key, &config, envelope, Faults::default()).await;
+        (control.unwrap(), envelopes)
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_a_listener_but_not_before() {
+        let patience = Duration::from_secs(30);
+        for is_lost in [false, true] {
+            let (mut control, mut envelopes) = listen().await;
+            let more = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+            let more = control.swarm.listen_on(more).unwrap();
+            if is_lost {
+                assert!(control.swarm.remove_listener(more));
+            }
+            let (stop, stopped) = oneshot::channel();
+            let running = tokio::spawn(control.run(stopped));
+            if !is_lost {
+                let early = tokio::time::timeout(Duration::from_millis(300), envelopes.recv());
+                assert!(early.await.is_err());
+                stop.send(()).unwrap();
+            }
+            // the loop hears of the end by this
+            let end = tokio::time::timeout(patience, envelopes.recv()).await;
+            assert!(end.expect("in time").is_none());
+            running.await.unwrap();
+        }
     }
 }
