@@ -230,6 +230,7 @@ pub const PURE_NEVER: &[&str] = &[
     "futures",
     "getrandom",
     "nix",
+    "socket2",
     "libc",
 ];
 
@@ -256,6 +257,7 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
             ("relay", "control"),
         ],
     ),
+    ("socket2", &[("relay", "control")]),
     ("quinn_proto", &[("node", "endpoint"), ("node", "session")]),
     ("quinn_udp", &[("node", "path::socket")]),
     (

@@ -24,6 +24,7 @@ use libp2p::{PeerId, tls};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{EndpointConfig, IdleTimeout, RecvStream, SendStream, VarInt};
+use socket2::{Domain, Socket, Type};
 
 use super::entrance::AGES;
 use super::muxer::{STREAMS, UNREAD};
@@ -40,6 +41,8 @@ const BATCH: usize = 64;
 /// A connection that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+const UDP: socket2::Protocol = socket2::Protocol::UDP;
 
 type Pair = Result<(SendStream, RecvStream), quinn::ConnectionError>;
 
@@ -115,6 +118,16 @@ fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
+/// A socket at an address; at one of IPv6 it takes IPv6 only, as those of TCP do.
+fn bind(at: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(UDP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&at.into())?;
+    Ok(socket.into())
+}
+
 fn multiaddr(address: SocketAddr) -> Multiaddr {
     Multiaddr::from(address.ip().to_canonical())
         .with(Protocol::Udp(address.port()))
@@ -153,7 +166,7 @@ impl Transport for Quic {
         };
         let mut endpoint = EndpointConfig::default();
         endpoint.supported_versions(vec![1]);
-        let socket = std::net::UdpSocket::bind(at).map_err(TransportError::Other)?;
+        let socket = bind(at).map_err(TransportError::Other)?;
         let config = Some(self.config.clone());
         let endpoint =
             quinn::Endpoint::new(endpoint, config, socket, Arc::new(quinn::TokioRuntime))
@@ -353,6 +366,14 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_of_ipv6_leaves_the_port_of_ipv4_to_others() {
+        let six = bind("[::]:0".parse().unwrap()).unwrap();
+        let port = six.local_addr().unwrap().port();
+        let four = bind(([0, 0, 0, 0], port).into());
+        assert_eq!(four.unwrap().local_addr().unwrap().port(), port);
+    }
 
     #[test]
     fn it_listens_at_an_address_of_quic_only() {
