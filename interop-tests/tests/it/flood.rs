@@ -15,7 +15,7 @@ async fn flooded(faults: &[&str]) -> Figures {
     flood::measure(&ask).await.unwrap()
 }
 
-// covers: SUORA-SEC-121, SUORA-SEC-270, SUORA-SEC-271
+// covers: SUORA-SEC-121, SUORA-SEC-270
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_move_nobody_and_are_heard_by_nobody() {
     let figures = flooded(&[]).await;
