@@ -2,7 +2,7 @@
 //! a stream, and a stream that nobody reads yet holds its own in full. So while [`UNREAD`] bytes
 //! wait, for whichever streams, or [`FRAMES`] frames, nothing more is read from the connection: who
 //! sent them waits for itself. Nor is it while nothing can be written: the library forgets no
-//! stream meanwhile, and would keep what comes for those that are gone. [`unread`] counts by looking
+//! stream meanwhile, and would keep what comes for those that are gone. `unread` counts by looking
 //! at the heads of frames that pass by.
 #![deny(
     clippy::unwrap_used,
