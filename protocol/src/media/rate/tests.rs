@@ -298,6 +298,19 @@ fn what_was_short_before_a_long_silence_is_forgotten() {
     assert_eq!(delay.queue(), Duration::ZERO);
 }
 
+/// A report of a picture that left at this beat and arrived at once.
+fn picture(now: Now, beat: u32) -> Feedback {
+    let at = i64::from(beat) * 5_000;
+    let packet = Packet {
+        kind: Kind::Video,
+        sent: now.mono,
+        bytes: 1_000,
+        fate: Fate::Arrived(Some(at)),
+    };
+    let packets = vec![packet];
+    Feedback { at, packets }
+}
+
 // covers: SUORA-MED-024
 #[test]
 fn what_quic_lost_of_a_mute_person_while_nothing_got_through_is_no_loss() {
@@ -317,15 +330,7 @@ fn what_quic_lost_of_a_mute_person_while_nothing_got_through_is_no_loss() {
         }
         rate.beat(now, way);
         if beat % 16 == 15 && !(200..400).contains(&beat) {
-            let at = i64::from(beat) * 5_000;
-            let packet = Packet {
-                kind: Kind::Video,
-                sent: now.mono,
-                bytes: 1_000,
-                fate: Fate::Arrived(Some(at)),
-            };
-            let packets = vec![packet];
-            rate.report(now, &Feedback { at, packets });
+            rate.report(now, &picture(now, beat));
         }
     }
     assert_eq!((rate.steady_loss(), rate.copies()), (0.0, 1));
@@ -341,17 +346,7 @@ fn who_is_mute_learns_of_loss_from_what_quic_lost() {
         way.lost += 50;
         rate.beat(now, way);
         if beat % 16 == 15 {
-            let packet = Packet {
-                kind: Kind::Video,
-                sent: now.mono,
-                bytes: 1_000,
-                fate: Fate::Arrived(Some(i64::from(beat) * 5_000)),
-            };
-            let feedback = Feedback {
-                at: i64::from(beat) * 5_000,
-                packets: vec![packet],
-            };
-            rate.report(now, &feedback);
+            rate.report(now, &picture(now, beat));
         }
     }
     let loss = rate.steady_loss();
