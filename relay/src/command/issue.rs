@@ -259,7 +259,7 @@ impl Renew {
             )));
         }
         init::make(&self.out)?;
-        let (mut renewed, mut skipped) = (0, 0);
+        let (mut renewed, mut skipped) = (Vec::new(), 0);
         for person in &mut register.person {
             if !self.all && !self.peers.contains(&person.peer) {
                 continue;
@@ -271,9 +271,8 @@ impl Renew {
             };
             match issuing.sign(person) {
                 Ok(signed) => {
-                    keys::publish(&self.out.join(name), signed.bytes())?;
-                    renewed += 1;
-                    println!("{}: until {}.", person.name, person.until);
+                    let says = format!("{}: until {}.", person.name, person.until);
+                    renewed.push((name, signed, says));
                 }
                 Err(fault) if fault.code == Code::Revoked => {
                     println!("{}: revoked, not renewed.", person.name);
@@ -284,8 +283,13 @@ impl Renew {
                 }
             }
         }
+        // nothing is given out that is not written down
         register.write(&self.signer.issuing)?;
-        if renewed > 0 {
+        for (name, signed, says) in &renewed {
+            keys::publish(&self.out.join(name), signed.bytes())?;
+            println!("{says}");
+        }
+        if !renewed.is_empty() {
             println!("Next, on the relay: suora-relay credential add --relay DIR FILE…");
         }
         if skipped > 0 {
