@@ -45,8 +45,17 @@ async fn with_all_that_a_running_relay_has_no_invite_can_be_made() {
 
     let mut found = BTreeSet::new();
     let mut has_credential = false;
+    let secrets = ["root/root.key", "issuing/issuing.key"].map(|name| *agency.key(name).secret());
     for file in walk(&relay) {
-        let bytes = fs::read(file).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        // in no form, in no file, of whatever length
+        for secret in &secrets {
+            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            for form in [&secret[..], hex.as_bytes(), hex.to_uppercase().as_bytes()] {
+                let holds = bytes.windows(form.len()).any(|part| part == form);
+                assert!(!holds, "{}", file.display());
+            }
+        }
         has_credential |= bytes
             .windows(credential.len())
             .any(|part| part == credential);
