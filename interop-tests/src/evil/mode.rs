@@ -403,12 +403,26 @@ pub const MODES: &[Mode] = &[
         completes: true,
         ..by_citizen(
             "two-invites",
-            "passes a second invite for the ticket on, and loses what is said of it",
+            "hands out a second invite for the ticket, another officer's and good, and loses what is said of it",
             Code::AlreadyInvited,
             |world, _| {
-                world.tap(|_, message| match &message {
-                    Message::ToCitizen(FromRelay::Invite { .. }) => {
-                        vec![message.clone(), message]
+                let credential = world
+                    .agency
+                    .issue_officer(stranger().peer_id(), world.now().utc);
+                world.tap(move |_, message| match &message {
+                    Message::ToCitizen(FromRelay::Invite {
+                        ticket,
+                        attempt,
+                        invite,
+                    }) => {
+                        let mut second: Invite = read(invite);
+                        second.credential = credential.to_vec();
+                        let second = FromRelay::Invite {
+                            ticket: *ticket,
+                            attempt: *attempt,
+                            invite: sign(&second, &stranger()),
+                        };
+                        vec![message.clone(), Message::ToCitizen(second)]
                     }
                     Message::Desk(ToRelay::Refused { .. }) => Vec::new(),
                     _ => vec![message],
