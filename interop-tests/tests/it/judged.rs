@@ -300,7 +300,7 @@ fn the_picture_of_a_person_who_signs_comes_back_without_any_sound() {
         ..Weather::delay(20)
     };
     let after = signed(step, S(1), S(9), S(12));
-    assert!(after > 24, "{after} pictures after the way became narrow");
+    assert!(after > 60, "{after} pictures after the way became narrow");
     // the least that makes a picture, and its packets' heads, hardly fit here
     let thin = signed(Weather::delay(20).narrow(70_000), S(1), S(10), S(40));
     assert!(thin > 15, "{thin} pictures on a thin way");

@@ -265,6 +265,8 @@ impl<S> Outgoing<S> {
     fn beat(&mut self, now: Now, quic: &impl Quic<Stream = S>) -> Result<(), Fault> {
         self.beat = Some(now.mono);
         let budget = self.rate.beat(now, quic.way());
+        let piece = Input::Piece(self.rate.piece(now));
+        self.sender.handle_input(now, piece)?;
         self.sender.handle_input(now, Input::Beat(budget))
     }
 

@@ -13,8 +13,8 @@
 //! which need padding, and one train before the accept for those of its start. Their drafts take
 //! loss over a bound for their own doing, so whose it is is an experiment here; and neither
 //! holds its own beside CUBIC in a long queue, so that is a mode of its own, as in Copa (NSDI
-//! 2018). What each of these is worth is a row of `cargo bench --bench realtime`, beside QUIC's
-//! CUBIC and a constant window.
+//! 2018). What all of it together is worth, the rows of `cargo bench --bench realtime` say, beside
+//! QUIC's CUBIC and a constant window.
 
 mod compete;
 mod cuts;
@@ -70,11 +70,11 @@ const GROW_FIRST: f64 = 1.0;
 /// ...right after one, and what each second since adds...
 const GROW_CALM: (f64, f64) = (0.10, 0.15);
 /// ...up to this...
-const GROW_MAX: f64 = 0.6;
+const GROW_MAX: f64 = 0.5;
 /// ...and, where the last cut found that the way carries about the target, at most this.
 const GROW_NEAR: f64 = 0.15;
 /// The target over what the last cut found, where it is near.
-const NEAR: std::ops::Range<f64> = 0.8..1.1;
+const NEAR: std::ops::Range<f64> = 0.8..1.25;
 /// How much faster than the target pictures leave: as a rule...
 const PACE: f64 = 2.0;
 /// ...soon after a cut, and of what it found the way to carry...
@@ -83,6 +83,11 @@ const PACE_CUT: (f64, f64) = (1.5, 1.1);
 const PACE_QUEUED: f64 = 1.25;
 /// Bytes that may be under way whatever the target is.
 const UNDER_WAY_LEAST: f64 = 4_000.0;
+/// Bytes of a picture leave together where they leave within this: apart, their headers would take more of a
+/// narrow way than they do. Sound waits for no more.
+const TOGETHER: Duration = Duration::from_millis(10);
+/// They are so many at least, and as many as a packet holds at most.
+const PIECE: (f64, f64) = (250.0, 1_150.0);
 /// What was not sent of the target's bytes may be sent later, as much as these seconds gave.
 const CREDIT: f64 = 0.2;
 /// The first target at most, in bits a second...
@@ -93,7 +98,7 @@ const START_UNTOLD: f64 = 300_000.0;
 /// then is none of ours.
 const LIGHT: f64 = 0.65;
 /// The rate of the last cut is remembered so long.
-const REMEMBERED: Duration = Duration::from_secs(15);
+const REMEMBERED: Duration = Duration::from_secs(30);
 /// More may be under way by what the target sends in this time: acknowledgements wait for 25 ms.
 const UNDER_WAY: Duration = Duration::from_millis(65);
 /// What is under way too much for so long takes the target down.
@@ -458,6 +463,8 @@ impl Rate {
                     if near { calm.min(GROW_NEAR) } else { calm }
                 }
             };
+            // the less, the nearer the queue is to where growth ends
+            let growth = growth * (1.0 - queue.as_secs_f64() / QUEUE_LOW.as_secs_f64());
             self.set(self.target * (1.0 + growth * passed.as_secs_f64().min(0.5)));
         }
     }
@@ -542,7 +549,9 @@ impl Rate {
         let told = self.report.unwrap_or(hold.began);
         if now.mono.saturating_duration_since(told) > hold.queue + self.settle() {
             self.hold = None;
-            self.set(self.target * KEEP);
+            // what came in it is known better than what to try next
+            let carried = Some(hold.carried).filter(|carried| *carried > 0.0);
+            self.set(carried.unwrap_or(self.target).min(self.target) * KEEP);
         }
     }
 
@@ -569,6 +578,12 @@ impl Rate {
             self.cuts.take(now, self.target);
         }
         true
+    }
+
+    /// Bytes of a picture that are worth a packet of their own.
+    pub fn piece(&self, now: Now) -> usize {
+        let bytes = self.pace(now) / 8.0 * TOGETHER.as_secs_f64();
+        bytes.clamp(PIECE.0, PIECE.1) as usize
     }
 
     /// So many bytes left at this beat.

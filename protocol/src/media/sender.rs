@@ -44,6 +44,8 @@ pub enum Input {
     Frame(EncodedFrame),
     /// So many bytes of pictures may leave now.
     Beat(usize),
+    /// Bytes of a picture leave so many at a time, but for its last ones.
+    Piece(usize),
     /// QUIC took so many bytes of this stream so far.
     Taken(u64, usize),
     /// The other end has all of this stream.
@@ -138,6 +140,7 @@ pub struct Sender {
     needs_keyframe: bool,
     trip: Duration,
     copies: usize,
+    piece: usize,
     /// Streams of pictures that are sent several times, and the first of each.
     copied: BTreeMap<u64, u64>,
     /// No picture may leave.
@@ -168,6 +171,7 @@ impl Sender {
             needs_keyframe: true,
             trip: Duration::ZERO,
             copies: 1,
+            piece: 1,
             copied: BTreeMap::new(),
             silent: false,
             report_due: None,
@@ -264,6 +268,7 @@ impl Sender {
             }
             Input::Copies(copies) => self.copies = copies.clamp(1, limits::COPIES_MAX),
             Input::Loss(share, queues) => self.guard.loses(share, queues),
+            Input::Piece(bytes) => self.piece = bytes.max(1),
             Input::RoundTrip(trip) => self.trip = trip.min(TRIP_MAX),
             Input::Taken(stream, bytes) => self.taken(now.mono, stream, bytes),
             Input::Beat(budget) => {
@@ -418,6 +423,12 @@ impl Sender {
             let Some(picture) = self.pictures.front_mut() else {
                 break;
             };
+            if budget < picture.bytes.len() - picture.at {
+                budget -= budget % self.piece;
+                if budget == 0 {
+                    break;
+                }
+            }
             let stream = match picture.stream {
                 Some(stream) => stream,
                 None => {

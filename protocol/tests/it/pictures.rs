@@ -262,6 +262,33 @@ fn the_budget_bounds_what_pictures_write_in_a_beat() {
     assert_eq!(streams[&0].len(), 1_000);
 }
 
+#[test]
+fn a_picture_leaves_by_whole_pieces_and_at_last_by_what_is_left() {
+    let now = base();
+    let (mut sender, _) = pair(now);
+    for input in [
+        sender::Input::Frame(picture(now, 1, true)),
+        sender::Input::Piece(1_000),
+    ] {
+        sender.handle_input(now, input).unwrap();
+    }
+    let whole = sender.backlog();
+    let mut leave = |budget| {
+        let before = sender.backlog();
+        sender
+            .handle_input(now, sender::Input::Beat(budget))
+            .unwrap();
+        before - sender.backlog()
+    };
+    assert_eq!(leave(999), 0);
+    assert_eq!(leave(2_999), 2_000);
+    let rest = whole - 2_000;
+    for _ in 0..rest / 1_000 {
+        assert_eq!(leave(1_000), 1_000);
+    }
+    assert_eq!(leave(1_000), rest % 1_000);
+}
+
 // covers: SUORA-MED-022
 #[test]
 fn what_was_sent_meets_what_arrived_and_is_told_once() {

@@ -27,6 +27,8 @@ pub(super) struct Compete {
     report: Instant,
     backed: Instant,
     empty: Option<Instant>,
+    /// It was not full since the last step down.
+    drained: bool,
 }
 
 impl Compete {
@@ -36,6 +38,7 @@ impl Compete {
             report: now,
             backed: now,
             empty: None,
+            drained: true,
         }
     }
 
@@ -63,11 +66,55 @@ impl Compete {
         self.longest = self.longest.mul_f64(left).max(queue);
         let trip = (round_trip + queue).max(Duration::from_millis(20));
         let full = queue >= self.longest.mul_f64(FULL);
-        if (full || lost) && since(self.backed) >= trip + crate::limits::REPORT_INTERVAL {
+        self.drained |= !full;
+        // one full queue is one reason, however long it stays so
+        if (full && self.drained || lost) && since(self.backed) >= trip + crate::limits::REPORT_INTERVAL {
             self.backed = now.mono;
+            self.drained = !full;
             return Some(target * KEEP);
         }
         let up = PACKET * passed.as_secs_f64() / (trip.as_secs_f64() * trip.as_secs_f64());
         Some(target + up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::tests::base;
+
+    // covers: SUORA-MED-025
+    #[test]
+    fn a_full_queue_is_one_step_down_however_long_it_stays_full() {
+        let ms = Duration::from_millis;
+        let mut compete = Compete::new(base().mono, ms(150));
+        let mut steps = |from: u64, queue: u64| {
+            let mut target = 1e6;
+            let mut steps = 0;
+            for report in 0..20 {
+                let now = base().after(ms(from + report * 100));
+                let next = compete.report(now, target, ms(queue), ms(80), false);
+                steps += u32::from(next.unwrap() < target);
+                target = next.unwrap();
+            }
+            steps
+        };
+        assert_eq!(steps(1_000, 150), 1);
+        assert_eq!(steps(3_000, 60), 0);
+        assert_eq!(steps(5_000, 150), 1);
+    }
+
+    // covers: SUORA-MED-025
+    #[test]
+    fn sound_that_is_lost_is_a_step_down_each_round_trip() {
+        let ms = Duration::from_millis;
+        let mut compete = Compete::new(base().mono, ms(150));
+        let mut target = 1e6;
+        for report in 1..=10 {
+            let now = base().after(ms(report * 400));
+            let next = compete.report(now, target, ms(150), ms(80), true).unwrap();
+            assert!(next < target);
+            target = next;
+        }
     }
 }

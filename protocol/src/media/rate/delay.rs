@@ -23,6 +23,8 @@ const REPORTS: (usize, usize) = (9, 32);
 const STANDS_MAX: i64 = 25_000;
 /// ...and a usual round trip over the least so far.
 const USUAL_MAX: i64 = 60_000;
+/// ...and it is known from so many seconds on: the first are those in which queues form.
+const KNOWN: usize = 4;
 /// A trend is what is over so many of its standard errors.
 const SURE: f64 = 3.0;
 /// The trend is over so much of sending.
@@ -98,6 +100,13 @@ impl Usual {
             self.values.extend(value);
         }
     }
+
+    /// The least of at least so many seconds.
+    fn least(&self, known: usize) -> Option<i64> {
+        self.medians
+            .least()
+            .filter(|_| self.medians.0.len() >= known)
+    }
 }
 
 impl Delay {
@@ -125,7 +134,7 @@ impl Delay {
             self.trips.take(second, trip);
             self.usual.take(second, Some(trip));
             let least = self.trips.least().unwrap_or(trip);
-            let usual = self.usual.medians.least().unwrap_or(least);
+            let usual = self.usual.least(KNOWN).unwrap_or(least);
             self.round_trip = Some(duration(least));
             self.usual_trip = Some(duration(usual.clamp(least, least + USUAL_MAX)));
         }
