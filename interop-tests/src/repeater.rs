@@ -2,11 +2,12 @@
 //! lets each one pass, and then repeats it: at once and a while later, from an address of its
 //! own and from the forged address of its sender, to both ends. It counts what it is sent.
 //! As a forward it owns both addresses that it forges, so it needs no privilege for that.
+//! It may also be faster than what it repeats.
 #![expect(clippy::disallowed_methods, reason = "door: sockets")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ struct Later {
 
 struct Shared {
     counts: Counts,
+    /// A copy leaves before what it repeats, too.
+    ahead: AtomicBool,
     /// Its own addresses.
     third: Arc<UdpSocket>,
     later: mpsc::Sender<Later>,
@@ -91,13 +94,14 @@ async fn socket() -> Result<Arc<UdpSocket>, Failure> {
 }
 
 impl Repeater {
-    /// Sits in front of a host on loopback.
-    pub async fn start(host: SocketAddr) -> Result<Self, Failure> {
+    /// Sits in front of a host on loopback. `ahead`: its copies are faster than what they repeat.
+    pub async fn start(host: SocketAddr, ahead: bool) -> Result<Self, Failure> {
         let (front, third) = (socket().await?, socket().await?);
         let address = front.local_addr().map_err(|error| error.to_string())?;
         let (later, waiting) = mpsc::channel(WAITING);
         let shared = Arc::new(Shared {
             counts: Counts::default(),
+            ahead: AtomicBool::new(ahead),
             third: third.clone(),
             later,
             guests: Mutex::default(),
@@ -110,6 +114,11 @@ impl Repeater {
         ];
         lock(&shared.tasks).extend(tasks);
         Ok(Self { address, shared })
+    }
+
+    /// From now on it is as fast as others are.
+    pub fn slow(&self) {
+        self.shared.ahead.store(false, Ordering::Relaxed);
     }
 
     /// What it did and got so far.
@@ -165,6 +174,9 @@ async fn pass(
     (through, to): (&Arc<UdpSocket>, SocketAddr),
     (back, from): (&Arc<UdpSocket>, SocketAddr),
 ) {
+    if shared.ahead.load(Ordering::Relaxed) {
+        let _ = shared.third.send_to(packet, to).await;
+    }
     let _ = through.send_to(packet, to).await;
     shared.counts.count(0);
     let _ = through.send_to(packet, to).await;

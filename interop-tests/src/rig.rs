@@ -46,6 +46,8 @@ pub struct Plan<'a> {
     pub weather: Option<(&'a Weather, u8)>,
     /// A third machine sits on the wire between them, and repeats all that it sees.
     pub repeated: bool,
+    /// Its copies come first.
+    pub ahead: bool,
     /// What is changed in the agency's page: this into that.
     pub page: Option<(&'a str, &'a str)>,
     /// Neither end records.
@@ -81,7 +83,7 @@ impl Rig {
         } else if plan.repeated {
             let port = free_port().map_err(|fault| fault.to_string())?;
             let listen = SocketAddr::from(([127, 0, 0, 1], port));
-            let machine = Repeater::start(listen).await?;
+            let machine = Repeater::start(listen, plan.ahead).await?;
             place = Some([listen.to_string(), machine.address.to_string()]);
             repeater = Some(machine);
         }

@@ -94,3 +94,34 @@ async fn a_host_that_follows_whoever_was_heard_last_is_caught() {
     );
     rig.relay.kill().await.unwrap();
 }
+
+// covers: SUORA-SET-120
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_machine_that_is_faster_costs_the_set_up_and_reads_nothing() {
+    let plan = Plan {
+        officer: &["--auto-accept"],
+        citizen: &["--seconds", "1"],
+        repeated: true,
+        ahead: true,
+        unrecorded: true,
+        ..Plan::default()
+    };
+    let mut rig = Rig::start(program(), plan).await.unwrap();
+    // a try fails, and the citizen is first in the queue again
+    rig.citizen.stage("connecting", STEP).await.unwrap();
+    rig.citizen.stage("idle", STEP).await.unwrap();
+    let queue = rig
+        .citizen
+        .until("its place", STEP, |view| view["view"] == "queue");
+    assert_eq!(queue.await.unwrap()["position"], 0);
+    let repeater = rig.repeater.as_ref().unwrap();
+    let tally = repeater.tally();
+    assert!(tally.received > 0, "it was not heard first: {tally:?}");
+    // an answer to each copy of a first packet, and no more: no media, no second flight
+    assert!(tally.received <= 3 * tally.own, "{tally:?}");
+    // once it is gone, all is as without it
+    repeater.slow();
+    let (citizen, officer) = rig.reports().await.unwrap();
+    assert_eq!(citizen["outcome"], "completed");
+    assert_eq!(officer["outcome"], "completed");
+}

@@ -68,7 +68,9 @@ impl Compete {
         let full = queue >= self.longest.mul_f64(FULL);
         self.drained |= !full;
         // one full queue is one reason, however long it stays so
-        if (full && self.drained || lost) && since(self.backed) >= trip + crate::limits::REPORT_INTERVAL {
+        if (full && self.drained || lost)
+            && since(self.backed) >= trip + crate::limits::REPORT_INTERVAL
+        {
             self.backed = now.mono;
             self.drained = !full;
             return Some(target * KEEP);
