@@ -35,6 +35,7 @@ pub fn measure(report: &Value, clip: &Clip, film: &Film, speech: &Speech) -> Mea
         Measure::Freezes => freezes(gaps.iter().copied()) as f64,
         Measure::LongestGap => gaps.iter().copied().fold(f64::NAN, f64::max),
         Measure::Pictures => gaps.len() as f64 * 1_000.0 / spans,
+        Measure::Lines => reported("/video/received/height"),
         Measure::PictureLatency => reported("/video/received/latency_ms/p95"),
         Measure::MouthToEar => reported("/audio/received/latency_ms/p95"),
         Measure::Concealed => {
@@ -115,6 +116,7 @@ mod tests {
     fn good() -> Measured {
         Measure::ALL.map(|measure| match measure {
             Measure::Pictures => 30.0,
+            Measure::Lines => 720.0,
             Measure::Stoi => 1.0,
             Measure::MouthToEar | Measure::PictureLatency => 60.0,
             _ => 0.0,

@@ -13,6 +13,8 @@ pub enum Measure {
     LongestGap,
     /// Pictures a second, of the recording.
     Pictures,
+    /// Lines of the last picture, as reported.
+    Lines,
     /// Capture to screen, p95, as reported, in ms.
     PictureLatency,
     /// Capture to loudspeaker, p95, as reported, in ms.
@@ -31,10 +33,11 @@ pub enum Measure {
 
 impl Measure {
     /// All, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Freezes,
         Self::LongestGap,
         Self::Pictures,
+        Self::Lines,
         Self::PictureLatency,
         Self::MouthToEar,
         Self::Concealed,
@@ -50,6 +53,7 @@ impl Measure {
             Self::Freezes => "freezes",
             Self::LongestGap => "longest gap between pictures, ms",
             Self::Pictures => "pictures a second",
+            Self::Lines => "lines of the last picture",
             Self::PictureLatency => "picture latency p95, ms",
             Self::MouthToEar => "mouth to ear p95, ms",
             Self::Concealed => "concealed speech, %",
@@ -62,7 +66,7 @@ impl Measure {
 
     /// Whether more of it is better.
     pub const fn more_is_better(self) -> bool {
-        matches!(self, Self::Pictures | Self::Stoi)
+        matches!(self, Self::Pictures | Self::Lines | Self::Stoi)
     }
 }
 
@@ -100,7 +104,7 @@ const USUAL: &[&str] = &["--bitrate", "600"];
 /// All weathers.
 pub fn all() -> Vec<Sky> {
     use Measure::{
-        Concealed, Freezes, LongestGap, Lost, MouthToEar, PictureLatency, Pictures, Stoi,
+        Concealed, Freezes, Lines, LongestGap, Lost, MouthToEar, PictureLatency, Pictures, Stoi,
     };
     let sky = |name, title, weather, aims| Sky {
         name,
@@ -223,6 +227,7 @@ pub fn all() -> Vec<Sky> {
                 &[
                     (LongestGap, "≤ 1000"),
                     (Pictures, "≥ 24"),
+                    (Lines, "≥ 720"),
                     (Concealed, "≤ 0.3"),
                     (MouthToEar, "≤ 250"),
                     (Stoi, "≥ 0.95"),

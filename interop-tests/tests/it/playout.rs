@@ -36,6 +36,8 @@ const AIMS: &[(&str, f64, u64, f64)] = &[
     // 1 % is lost or held longer than any buffer
     ("lte", 1.5, 0, 260.0),
     ("random-5", 0.4, 0, 140.0),
+    // of each burst the last packet alone is in another one
+    ("bursts-20", 12.0, 0, 140.0),
     // the 3 of 30 s that nothing came, and what is heard after
     ("blackout", 10.5, 14, 110.0),
     ("stall", 7.0, 14, 130.0),

@@ -4,11 +4,14 @@
 //! does with RTP. A copy leaves together with a new packet and shares its QUIC packet.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 /// How many packets lie between a packet and its copy.
 const APART: usize = 2;
+/// One that left longer ago is not sent again: what was said before a pause is played by then.
+const LATE: Duration = Duration::from_millis(60);
 /// Copies begin over the first share of loss, and end under the second.
 const COPIES: (f64, f64) = (0.04, 0.02);
 /// The redundancy is for at least and at most so many per cent of loss.
@@ -19,7 +22,7 @@ const PERCENT: (f64, f64) = (5.0, 30.0);
 pub struct Guard {
     loss: f64,
     copies: bool,
-    last: VecDeque<Bytes>,
+    last: VecDeque<(Instant, Bytes)>,
 }
 
 impl Guard {
@@ -41,12 +44,14 @@ impl Guard {
     }
 
     /// A packet leaves: the earlier one that leaves with it once more, if any.
-    pub fn leaves(&mut self, packet: Bytes) -> Option<Bytes> {
-        self.last.push_back(packet);
+    pub fn leaves(&mut self, now: Instant, packet: Bytes) -> Option<Bytes> {
+        self.last.push_back((now, packet));
         if self.last.len() <= APART {
             return None;
         }
-        self.last.pop_front().filter(|_| self.copies)
+        let (left, packet) = self.last.pop_front()?;
+        let late = now.saturating_duration_since(left) > LATE;
+        Some(packet).filter(|_| self.copies && !late)
     }
 
     /// What left before is not to leave again: the person is mute.
@@ -58,9 +63,16 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::tests::base;
 
+    /// The packet of this number leaves, 20 ms after the one before.
     fn leave(guard: &mut Guard, n: u8) -> Option<u8> {
-        guard.leaves(vec![n].into()).map(|copy| copy[0])
+        leave_at(guard, n, u64::from(n) * 20)
+    }
+
+    fn leave_at(guard: &mut Guard, n: u8, ms: u64) -> Option<u8> {
+        let now = base().after(Duration::from_millis(ms));
+        guard.leaves(now.mono, vec![n].into()).map(|copy| copy[0])
     }
 
     // covers: SUORA-MED-048
@@ -95,5 +107,18 @@ mod tests {
         assert!(leave(&mut guard, 19).is_some());
         guard.loses(0.0, false);
         assert!(leave(&mut guard, 20).is_none());
+    }
+
+    // covers: SUORA-MED-046
+    #[test]
+    fn what_was_said_before_a_pause_is_not_sent_again_after_it() {
+        let mut guard = Guard::default();
+        guard.loses(0.1, false);
+        assert_eq!((0..3).filter_map(|n| leave(&mut guard, n)).last(), Some(0));
+        let after = [(3, 440), (4, 460), (5, 480)];
+        assert_eq!(
+            after.map(|(n, ms)| leave_at(&mut guard, n, ms)),
+            [None, None, Some(3)]
+        );
     }
 }

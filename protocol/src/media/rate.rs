@@ -21,6 +21,7 @@ mod cuts;
 mod delay;
 mod delivered;
 mod loss;
+mod piece;
 
 use std::time::{Duration, Instant};
 
@@ -83,11 +84,6 @@ const PACE_CUT: (f64, f64) = (1.5, 1.1);
 const PACE_QUEUED: f64 = 1.25;
 /// Bytes that may be under way whatever the target is.
 const UNDER_WAY_LEAST: f64 = 4_000.0;
-/// Bytes of a picture leave together where they leave within this: apart, their headers would take more of a
-/// narrow way than they do. Sound waits for no more.
-const TOGETHER: Duration = Duration::from_millis(10);
-/// They are so many at least, and as many as a packet holds at most.
-const PIECE: (f64, f64) = (250.0, 1_150.0);
 /// What was not sent of the target's bytes may be sent later, as much as these seconds gave.
 const CREDIT: f64 = 0.2;
 /// The first target at most, in bits a second...
@@ -246,9 +242,10 @@ impl Rate {
     }
 
     /// How often small pictures are to be sent: one that has to be sent again after its loss
-    /// comes a round trip later, and all that refer to it wait for it.
-    pub const fn copies(&self) -> usize {
-        self.loss.copies()
+    /// comes a round trip later, and all that refer to it wait. Each has the least target at least.
+    pub fn copies(&self) -> usize {
+        let fit = self.target * self.share / self.bounds.0;
+        self.loss.copies().min((fit as usize).max(1))
     }
 
     /// Bits a second of pictures that are to leave, copies counted.
@@ -326,7 +323,8 @@ impl Rate {
         self.report = Some(now.mono);
         let queues = self.queues();
         match self.loss.report(now, &seen, queues, self.settle()) {
-            Verdict::Go => self.share = 1.0,
+            // a queue is no moment to send more
+            Verdict::Go => self.share = if queues { self.share } else { 1.0 },
             Verdict::Less(share) => self.share = share,
             Verdict::Caused(share) => {
                 self.share = 1.0;
@@ -582,8 +580,7 @@ impl Rate {
 
     /// Bytes of a picture that are worth a packet of their own.
     pub fn piece(&self, now: Now) -> usize {
-        let bytes = self.pace(now) / 8.0 * TOGETHER.as_secs_f64();
-        bytes.clamp(PIECE.0, PIECE.1) as usize
+        piece::of(self.pace(now))
     }
 
     /// So many bytes left at this beat.

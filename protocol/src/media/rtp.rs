@@ -3,7 +3,7 @@
 
 use rtp_types::{RtpPacket, RtpPacketBuilder};
 
-use super::Kind;
+use super::{EncodedFrame, Kind};
 use crate::fault::{Code, Fault};
 use crate::time::Timestamp;
 
@@ -16,6 +16,8 @@ pub const VIDEO_CLOCK: u64 = 90_000;
 /// RTP clock of sound, in Hz.
 pub const AUDIO_CLOCK: u64 = 48_000;
 
+/// A padded payload is a multiple of so many bytes long.
+pub const STEP: usize = 32;
 /// The profile id of one-byte header extensions.
 const ONE_BYTE: u16 = 0xbede;
 /// Seconds from 1900 (NTP) to 1970.
@@ -76,6 +78,31 @@ pub struct Out<'a> {
 
 /// Writes a packet.
 pub fn write(out: Out<'_>) -> Result<Vec<u8>, Fault> {
+    build(out, None)
+}
+
+/// Writes a packet of sound. `padded`: up to a multiple of [`STEP`] bytes of payload, so that its
+/// length tells less of what it holds.
+pub fn sound(
+    (ssrc, sequence): (u32, u16),
+    frame: &EncodedFrame,
+    padded: bool,
+) -> Result<Vec<u8>, Fault> {
+    let out = Out {
+        payload_type: PT_OPUS,
+        marker: false,
+        sequence,
+        time: rtp_time(Kind::Audio, frame.captured),
+        ssrc,
+        captured: Some(frame.captured),
+        payload: &frame.data,
+    };
+    let over = frame.data.len() % STEP;
+    let padding = u8::try_from(STEP - over).ok();
+    build(out, padding.filter(|_| padded && over > 0))
+}
+
+fn build(out: Out<'_>, padding: Option<u8>) -> Result<Vec<u8>, Fault> {
     let mut extension = vec![0x17];
     let mut builder = RtpPacketBuilder::<&[u8], &[u8]>::new()
         .payload_type(out.payload_type)
@@ -83,6 +110,7 @@ pub fn write(out: Out<'_>) -> Result<Vec<u8>, Fault> {
         .sequence_number(out.sequence)
         .timestamp(out.time)
         .ssrc(out.ssrc)
+        .maybe_padding(padding)
         .payload(out.payload);
     if let Some(captured) = out.captured {
         extension.extend_from_slice(&to_ntp(captured).to_be_bytes());
@@ -207,6 +235,8 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -232,6 +262,31 @@ mod tests {
                 (Some(captured), &b"abc"[..], 7)
             );
         }
+    }
+
+    // covers: SUORA-SEC-280
+    #[test]
+    fn a_padded_packet_has_whole_steps_and_reads_as_what_it_holds() {
+        let mut lengths = Vec::new();
+        for len in 1..=100 {
+            let frame = EncodedFrame {
+                kind: Kind::Audio,
+                captured: Timestamp::from_secs(1),
+                data: vec![7_u8; len].into(),
+                keyframe: true,
+                width: 0,
+                height: 0,
+                duration: Duration::from_millis(20),
+            };
+            let [plain, padded] = [false, true].map(|padded| sound((3, 7), &frame, padded));
+            let (plain, padded) = (plain.unwrap(), padded.unwrap());
+            assert_eq!(read(&padded).unwrap(), read(&plain).unwrap());
+            assert_eq!(read(&padded).unwrap().payload, frame.data);
+            assert!(padded.len() - plain.len() < STEP);
+            lengths.push(padded.len());
+        }
+        lengths.dedup();
+        assert_eq!(lengths, [32, 64, 96, 128].map(|len| 28 + len));
     }
 
     // covers: SUORA-MED-140

@@ -27,6 +27,8 @@ use crate::time::Now;
 const CLOCK_MAX: i64 = 1 << 42;
 /// While so many streams of pictures wait for acknowledgements, pictures are sent once.
 const COPIED_MAX: usize = 32;
+/// A copy leaves so long after what it is a copy of, at least.
+const COPY_APART: Duration = Duration::from_millis(3);
 /// The longest round trip that is waited for.
 const TRIP_MAX: Duration = Duration::from_secs(1);
 /// A keyframe may take so many times as long as another picture: giving it up only asks for
@@ -60,6 +62,8 @@ pub enum Input {
     Copies(usize),
     /// This share of sound is lost, 0 to 1, and whether packets queue.
     Loss(f64, bool),
+    /// The rhythm of speech is to be hidden: sound is padded from now on.
+    Pad,
     /// What the person wants to send.
     Media {
         /// Sound.
@@ -128,6 +132,7 @@ pub struct Sender {
     open: bool,
     audio_on: bool,
     video_on: bool,
+    padded: bool,
     audio: Track,
     video: Track,
     pictures: VecDeque<Picture>,
@@ -141,6 +146,8 @@ pub struct Sender {
     trip: Duration,
     copies: usize,
     piece: usize,
+    /// When the last picture had left whole.
+    whole: Option<Instant>,
     /// Streams of pictures that are sent several times, and the first of each.
     copied: BTreeMap<u64, u64>,
     /// No picture may leave.
@@ -162,6 +169,7 @@ impl Sender {
             open: false,
             audio_on: true,
             video_on: true,
+            padded: false,
             audio: Track::new(audio),
             video: Track::new(video),
             pictures: VecDeque::new(),
@@ -172,6 +180,7 @@ impl Sender {
             trip: Duration::ZERO,
             copies: 1,
             piece: 1,
+            whole: None,
             copied: BTreeMap::new(),
             silent: false,
             report_due: None,
@@ -268,12 +277,13 @@ impl Sender {
             }
             Input::Copies(copies) => self.copies = copies.clamp(1, limits::COPIES_MAX),
             Input::Loss(share, queues) => self.guard.loses(share, queues),
+            Input::Pad => self.padded = true,
             Input::Piece(bytes) => self.piece = bytes.max(1),
             Input::RoundTrip(trip) => self.trip = trip.min(TRIP_MAX),
             Input::Taken(stream, bytes) => self.taken(now.mono, stream, bytes),
             Input::Beat(budget) => {
                 self.reset_stale(now.mono);
-                self.write(budget);
+                self.write(now.mono, budget);
                 self.reports(now)?;
             }
             Input::Acked(stream) => self.acked(stream),
@@ -299,15 +309,7 @@ impl Sender {
 
     fn sound(&mut self, now: Now, frame: &EncodedFrame) -> Result<(), Fault> {
         let sequence = self.audio.next(frame.data.len());
-        let packet = rtp::write(Out {
-            payload_type: rtp::PT_OPUS,
-            marker: false,
-            sequence,
-            time: rtp::rtp_time(Kind::Audio, frame.captured),
-            ssrc: self.audio.ssrc,
-            captured: Some(frame.captured),
-            payload: &frame.data,
-        })?;
+        let packet = rtp::sound((self.audio.ssrc, sequence), frame, self.padded)?;
         if packet.len() > limits::DATAGRAM_MAX {
             return Ok(());
         }
@@ -315,7 +317,7 @@ impl Sender {
         self.sent.packets += 1;
         self.sent.audio_bytes += frame.data.len() as u64;
         self.datagram(Part::Audio, &packet);
-        if let Some(copy) = self.guard.leaves(packet.into()) {
+        if let Some(copy) = self.guard.leaves(now.mono, packet.into()) {
             self.datagram(Part::Again, &copy);
         }
         Ok(())
@@ -417,12 +419,17 @@ impl Sender {
     }
 
     /// Hands out up to `budget` bytes of pictures, oldest first.
-    fn write(&mut self, budget: usize) {
+    fn write(&mut self, now: Instant, budget: usize) {
         let mut budget = budget;
         while budget > 0 {
             let Some(picture) = self.pictures.front_mut() else {
                 break;
             };
+            // in one packet both would be lost at once
+            let soon = |last| now.saturating_duration_since(last) < COPY_APART;
+            if picture.copy && picture.at == 0 && self.whole.is_some_and(soon) {
+                break;
+            }
             if budget < picture.bytes.len() - picture.at {
                 budget -= budget % self.piece;
                 if budget == 0 {
@@ -463,11 +470,11 @@ impl Sender {
                 // it may be lost and sent again, twice
                 self.unacked.insert(stream, picture.until + self.trip * 3);
                 let first = picture.first.unwrap_or(stream);
+                self.whole = Some(now);
                 self.pictures.pop_front();
-                if let Some(copy) = self.pictures.front_mut().filter(|next| next.copy) {
+                let copies = self.pictures.iter_mut().take_while(|next| next.copy);
+                for copy in copies {
                     copy.first = Some(first);
-                    // in one packet both would be lost at once
-                    return;
                 }
             }
         }

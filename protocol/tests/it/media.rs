@@ -359,7 +359,8 @@ fn copies_end_before_a_long_way_is_full_of_them_and_the_picture_goes_on() {
     for number in 0..20 {
         let frame = picture(now, number == 0);
         let mut outputs = send(&mut sender, now, sender::Input::Frame(frame));
-        for _ in 0..3 {
+        for beat in 0..3 {
+            let now = now.after(Duration::from_millis(15 * number + 5 * beat));
             outputs.extend(send(&mut sender, now, sender::Input::Beat(1 << 20)));
         }
         let opened = |output: &&sender::Output| matches!(output, sender::Output::Open(_));

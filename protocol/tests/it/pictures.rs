@@ -473,7 +473,13 @@ fn a_picture_that_is_sent_three_times_is_shown_once_and_ends_with_the_first_that
     sender.handle_input(now, copies).unwrap();
     send(&mut sender, now, (0..3).map(|n| picture(now, n, n == 0)));
     let mut streams = BTreeMap::new();
-    for _ in 0..9 {
+    for beat in 1..=9 {
+        // a frame of sound makes a beat of the same moment
+        send(
+            &mut sender,
+            now.after(Duration::from_millis(5 * (beat - 1))),
+            [],
+        );
         let (written, ..) = drain(&mut sender);
         // one packet of QUIC never holds a picture twice
         let pictures: Vec<_> = written.keys().map(|stream| stream / 3).collect();
@@ -482,7 +488,7 @@ fn a_picture_that_is_sent_three_times_is_shown_once_and_ends_with_the_first_that
             "{written:?}"
         );
         streams.extend(written);
-        send(&mut sender, now, []);
+        send(&mut sender, now.after(Duration::from_millis(5 * beat)), []);
     }
     assert_eq!(streams.len(), 9);
     // of the second picture the first copy is lost, of the others it is the only one
@@ -512,4 +518,10 @@ fn a_picture_that_is_sent_three_times_is_shown_once_and_ends_with_the_first_that
     }
     assert_eq!(reset, [3, 5]);
     assert_eq!(sender.sent().frames, 3);
+    // nor does any copy leave of what arrived before
+    let late = now.after(Duration::from_secs(1));
+    send(&mut sender, late, [picture(late, 3, false)]);
+    assert_eq!(drain(&mut sender).0.keys().collect::<Vec<_>>(), [&9]);
+    sender.handle_input(late, sender::Input::Acked(9)).unwrap();
+    assert_eq!(sender.backlog(), 0);
 }

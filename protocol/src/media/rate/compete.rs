@@ -15,6 +15,10 @@ const KEEP: f64 = 0.7;
 const REMEMBERS: f64 = 0.975;
 /// A queue is full at this share of the longest seen.
 const FULL: f64 = 0.85;
+/// A full queue is a reason again once it is so much longer than at the last step...
+const LONGER: f64 = 1.15;
+/// ...or so late.
+const AGAIN: Duration = Duration::from_secs(2);
 /// It is over once the queue was under this...
 const EMPTY: Duration = Duration::from_millis(25);
 /// ...for so long.
@@ -27,8 +31,10 @@ pub(super) struct Compete {
     report: Instant,
     backed: Instant,
     empty: Option<Instant>,
-    /// It was not full since the last step down.
+    /// It was not full since the last step down...
     drained: bool,
+    /// ...which found it so long.
+    stepped: Duration,
 }
 
 impl Compete {
@@ -39,6 +45,7 @@ impl Compete {
             backed: now,
             empty: None,
             drained: true,
+            stepped: queue,
         }
     }
 
@@ -67,12 +74,14 @@ impl Compete {
         let trip = (round_trip + queue).max(Duration::from_millis(20));
         let full = queue >= self.longest.mul_f64(FULL);
         self.drained |= !full;
-        // one full queue is one reason, however long it stays so
-        if (full && self.drained || lost)
-            && since(self.backed) >= trip + crate::limits::REPORT_INTERVAL
-        {
+        // one full queue is one reason; one that we lengthen, or that stays, is another
+        let longer = queue > self.stepped.mul_f64(LONGER);
+        let again = self.drained || longer || since(self.backed) >= AGAIN;
+        let settled = since(self.backed) >= trip + crate::limits::REPORT_INTERVAL;
+        if (full && again || lost) && settled {
             self.backed = now.mono;
             self.drained = !full;
+            self.stepped = queue;
             return Some(target * KEEP);
         }
         let up = PACKET * passed.as_secs_f64() / (trip.as_secs_f64() * trip.as_secs_f64());
@@ -85,25 +94,41 @@ mod tests {
     use super::*;
     use crate::media::tests::base;
 
+    /// Steps down in reports of these queues, in ms, a tenth of a second apart.
+    fn steps(compete: &mut Compete, from: u64, queues: impl Iterator<Item = u64>) -> u32 {
+        let ms = Duration::from_millis;
+        let mut target = 1e6;
+        let mut steps = 0;
+        for (at, queue) in (0..).zip(queues) {
+            let now = base().after(ms(from + at * 100));
+            let next = compete
+                .report(now, target, ms(queue), ms(80), false)
+                .unwrap();
+            steps += u32::from(next < target);
+            target = next;
+        }
+        steps
+    }
+
     // covers: SUORA-MED-025
     #[test]
-    fn a_full_queue_is_one_step_down_however_long_it_stays_full() {
-        let ms = Duration::from_millis;
-        let mut compete = Compete::new(base().mono, ms(150));
-        let mut steps = |from: u64, queue: u64| {
-            let mut target = 1e6;
-            let mut steps = 0;
-            for report in 0..20 {
-                let now = base().after(ms(from + report * 100));
-                let next = compete.report(now, target, ms(queue), ms(80), false);
-                steps += u32::from(next.unwrap() < target);
-                target = next.unwrap();
-            }
-            steps
-        };
-        assert_eq!(steps(1_000, 150), 1);
-        assert_eq!(steps(3_000, 60), 0);
-        assert_eq!(steps(5_000, 150), 1);
+    fn a_full_queue_is_one_step_down_until_it_was_empty_or_stays_for_seconds() {
+        let mut compete = Compete::new(base().mono, Duration::from_millis(150));
+        let full = || std::iter::repeat_n(150, 20);
+        assert_eq!(steps(&mut compete, 1_000, full()), 1);
+        assert_eq!(steps(&mut compete, 3_000, full()), 1);
+        assert_eq!(
+            steps(&mut compete, 5_000, [60].into_iter().chain(full())),
+            1
+        );
+    }
+
+    // covers: SUORA-MED-025
+    #[test]
+    fn a_queue_that_grows_by_what_we_send_is_many_steps_down() {
+        let mut compete = Compete::new(base().mono, Duration::from_millis(100));
+        let grows = (0..40).map(|report| 100 + report * 20);
+        assert!(steps(&mut compete, 1_000, grows) >= 4);
     }
 
     // covers: SUORA-MED-025

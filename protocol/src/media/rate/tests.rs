@@ -89,11 +89,17 @@ impl Wire {
                 let lost = self.loss > 0 && sound.is_multiple_of(self.loss);
                 self.send(now, Kind::Audio, 100, lost);
             }
-            let wanted = f64::from(rate.target()) / 8.0 * 0.005;
+            let copies = rate.copies();
+            let wanted = f64::from(rate.target()) * copies as f64 / 8.0 * 0.005;
             let bytes = rate.beat(now, Way::default()).min(wanted as usize);
             if bytes > 0 {
                 rate.spent(bytes);
+                let waits = self.pending.len();
                 self.send(now, Kind::Video, bytes, false);
+                // a copy that arrives is no second arrival
+                for (packet, _) in self.pending.iter_mut().skip(waits) {
+                    packet.bytes /= copies;
+                }
             }
             if self.beat % 16 == 15 {
                 let (told, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending)
@@ -160,6 +166,51 @@ fn loss_of_the_wire_itself_does_not_take_the_target_down() {
         assert!(lowest >= Some(600_000 / copies), "1 of {loss}: {lowest:?}");
         assert_eq!(copies, if loss == 50 { 1 } else { 3 });
     }
+}
+
+// covers: SUORA-MED-023
+#[test]
+fn copies_leave_each_the_least_that_makes_a_picture() {
+    let mut rate = Rate::new((80_000, 1_000_000));
+    let mut wire = Wire::new(200_000.0);
+    wire.loss = 20;
+    wire.run(&mut rate, 20);
+    // three times the least and sound would not fit
+    wire.run(&mut rate, 20);
+    assert!(wire.worst < MS(400), "{:?}", wire.worst);
+    assert!(rate.copies() < 3 && rate.target() >= 80_000);
+    wire.capacity = 4_000_000.0;
+    wire.run(&mut rate, 20);
+    assert_eq!(rate.copies(), 3);
+}
+
+// covers: SUORA-MED-013
+#[test]
+fn pictures_are_handed_over_evenly_however_much_waits() {
+    let mut rate = Rate::new((50_000, 500_000));
+    let mut wire = Wire::new(4_000_000.0);
+    assert_eq!(wire.run(&mut rate, 5), 500_000);
+    let start = wire.start.after(BEAT * wire.beat);
+    let mut handed = vec![0];
+    for beat in 1..=400 {
+        let now = start.after(BEAT * beat);
+        let bytes = rate.beat(now, Way::default());
+        rate.spent(bytes);
+        handed.push(handed.last().unwrap() + bytes);
+        assert!((250..=1_150).contains(&rate.piece(now)));
+    }
+    let second = 500_000.0 / 8.0;
+    for (from, before) in handed.iter().enumerate() {
+        for (beats, all) in handed[from..].iter().enumerate() {
+            let most = second * (2.0 * 0.005 * beats as f64 + 0.2) + 3_000.0;
+            assert!(
+                ((all - before) as f64) <= most,
+                "{beats} beats: {}",
+                all - before
+            );
+        }
+    }
+    assert!(handed[400] > 50_000, "{}", handed[400]);
 }
 
 #[test]
