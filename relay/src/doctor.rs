@@ -87,7 +87,7 @@ impl Doctor {
             Err(fault) => Finding::bad("descriptor", fault.clone()),
         });
         if let Ok(page) = &page {
-            let powers = boot::refuse_powers(&self.dir, page);
+            let powers = boot::refuse_powers(&self.dir, page, None);
             findings.push(Finding::of("powers", &powers));
             if let Ok(key) = &key {
                 findings.push(Finding::of("listed", &listed(page, key)));

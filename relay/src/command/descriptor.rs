@@ -35,7 +35,7 @@ pub enum What {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Revoke a peer id, and sign: credentials of this node count no more.
+    /// Revoke a peer id, and sign: credentials of this node count no more. May be repeated.
     Revoke {
         /// The folder root/ of `init`.
         #[arg(long)]
@@ -279,6 +279,7 @@ impl Draft {
     /// Signs it under the next sequence, above that of the descriptor in whose place it comes:
     /// the page may be an older copy, and what was revoked since then stays so. The page is
     /// written before the signed descriptor, and its folder is held: no sequence is used twice.
+    /// Where only the second fails, the page has what it should say: signing again mends it.
     pub(super) fn sign(mut self, root: &Key, out: &Path, now: Timestamp) -> Result<Page, Fault> {
         keys::refuse_over(out)?;
         let mut newest = self.page()?.sequence;
@@ -455,10 +456,12 @@ impl What {
                 let key = phrases.open(&root.join("root.key"))?;
                 let _held = super::hold(&root)?;
                 let mut draft = Draft::read(&root)?;
-                if !draft.revoke(&revoked)? {
-                    return Err(bad(format!("{peer} is revoked already")));
-                }
+                // it may not have come out, the last time
+                let is_new = draft.revoke(&revoked)?;
                 let page = draft.sign(&key, &out, now)?;
+                if !is_new {
+                    println!("{peer} was revoked already; the page is signed and published again.");
+                }
                 println!(
                     "Revoked so far: {}. An entry may go 30 days after it came: by then every credential has ended.",
                     page.revoked.len()

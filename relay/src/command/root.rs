@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::AgencyId;
+use suora_protocol::identity::{AgencyId, Key};
 
 use super::descriptor::Draft;
 use super::init;
 use super::phrase::Phrases;
 use super::register::Register;
 use crate::clock::Clock;
-use crate::keys;
+use crate::keys::{self, Found};
 
 /// A step of the change.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// Make the next root key, and name it in the descriptor that the present one signs.
+    /// Make the next root key, and name it in the descriptor that the present one signs. May be
+    /// repeated, with the key that is there, if the descriptor did not come out.
     Next {
         /// The folders.
         #[command(flatten)]
@@ -26,7 +27,8 @@ pub enum What {
         #[arg(long)]
         passphrase: bool,
     },
-    /// Change: the next root key signs the descriptor from now on.
+    /// Change: the next root key signs the descriptor from now on. May be repeated, if the
+    /// descriptor did not come out.
     Change {
         /// The folders.
         #[command(flatten)]
@@ -67,15 +69,27 @@ fn enrolled(issuing: &Path) -> Result<usize, Fault> {
     Ok(Register::read(issuing)?.person.len())
 }
 
-/// The page, as long as it names no next root.
-fn nameless(root: &Path) -> Result<Draft, Fault> {
+/// The page, as long as it names no next root but this one.
+fn nameless(root: &Path, next: Option<&AgencyId>) -> Result<Draft, Fault> {
     let draft = Draft::read(root)?;
-    if draft.next_root()?.is_some() {
-        return Err(bad(
+    match draft.next_root()? {
+        Some(named) if Some(&named) != next => Err(bad(
             "the descriptor names a next root already: suora-relay root change",
-        ));
+        )),
+        _ => Ok(draft),
     }
-    Ok(draft)
+}
+
+/// The key of the next root, if a first try that failed half way left it.
+fn left(next: &Path, phrases: &Phrases) -> Result<Option<Key>, Fault> {
+    let path = next.join("root.key");
+    if next.join("descriptor.toml").exists() {
+        return Err(bad(&format!(
+            "{} holds a root's page already: name a new folder with --next",
+            next.display()
+        )));
+    }
+    path.exists().then(|| phrases.open(&path)).transpose()
 }
 
 impl What {
@@ -86,23 +100,42 @@ impl What {
                 folders: Folders { root, next, out },
                 passphrase,
             } => {
-                // before anybody is asked anything, and once nobody else changes it
-                nameless(&root)?;
+                keys::refuse_over(&out)?;
+                // before anybody is asked anything more, and once nobody else changes it
+                let left = left(&next, phrases)?;
+                let known = left.as_ref().map(|key| AgencyId::of_root(&key.peer_id()));
+                nameless(&root, known.as_ref())?;
                 let old = phrases.open(&root.join("root.key"))?;
-                let phrase = passphrase.then(|| phrases.choose("the next root key"));
+                let path = next.join("root.key");
+                let is_sealed = matches!(keys::peek(&path)?, Some(Found::Sealed));
+                let phrase =
+                    (passphrase && !is_sealed).then(|| phrases.choose("the next root key"));
                 let phrase = phrase.transpose()?;
                 let _held = super::hold(&root)?;
-                let mut draft = nameless(&root)?;
-                let key = keys::generate()?;
-                init::make(&next)?;
-                let path = next.join("root.key");
-                match phrase {
-                    Some(phrase) => keys::seal(&path, &key, &phrase)?,
-                    None => keys::save(&path, &key)?,
-                }
+                let mut draft = nameless(&root, known.as_ref())?;
+                let is_named = draft.next_root()?.is_some();
+                let key = match (left, phrase) {
+                    (Some(key), Some(phrase)) => {
+                        keys::reseal(&path, &key, Some(&phrase))?;
+                        key
+                    }
+                    (Some(key), None) => key,
+                    (None, phrase) => {
+                        let key = keys::generate()?;
+                        init::make(&next)?;
+                        match phrase {
+                            Some(phrase) => keys::seal(&path, &key, &phrase)?,
+                            None => keys::save(&path, &key)?,
+                        }
+                        key
+                    }
+                };
                 let id = AgencyId::of_root(&key.peer_id());
                 draft.name_next(&id);
                 draft.sign(&old, &out, now)?;
+                if is_named {
+                    println!("It was named already; the page is signed and published again.");
+                }
                 println!("The next root id is {}.", id.to_text());
                 println!(
                     "Publish the descriptor and wait until everybody has it, some days at least. Then:"
@@ -128,11 +161,6 @@ impl What {
                         "the descriptor does not name this key as its next root: suora-relay root next",
                     ));
                 }
-                if next.join("descriptor.toml").exists() {
-                    return Err(bad(
-                        "the change was made already; sign with --root and the new folder",
-                    ));
-                }
                 let enrolled = issuing.as_deref().map(enrolled).transpose()?;
                 let whose = match enrolled {
                     Some(count) => format!("credentials of the register: {count}"),
@@ -143,7 +171,20 @@ impl What {
                         "this change ends {whose}; make ready to renew them at once, then say --yes"
                     )));
                 }
-                draft.moved(&next).sign(&key, &out, now)?;
+                // whoever signs with the next root waits
+                let _next_held = super::hold(&next)?;
+                // it may not have come out, the last time
+                let is_made = next.join("descriptor.toml").exists();
+                let page = match is_made {
+                    true => Draft::read(&next)?,
+                    false => draft.moved(&next),
+                };
+                page.sign(&key, &out, now)?;
+                if is_made {
+                    println!(
+                        "The change was made already; the next root's page is signed and published again."
+                    );
+                }
                 if let Some(count) = enrolled {
                     println!("Credentials to renew: {count}.");
                 }

@@ -61,7 +61,7 @@ pub fn read(dir: &Path, now: Timestamp) -> Result<Boot, Fault> {
             .with("the agency's descriptor is of the future: the clock of this machine is wrong"),
         _ => fault.clone(),
     })?;
-    refuse_powers(dir, &descriptor)?;
+    refuse_powers(dir, &descriptor, None)?;
     if !lists(&descriptor, &key) {
         return Err(bad(format!(
             "the descriptor does not list this relay ({}): nodes would not find it; add its addresses to root/descriptor.toml and sign it",
@@ -89,7 +89,7 @@ pub fn descriptor_again(
     now: Timestamp,
 ) -> Result<Verified<Descriptor>, Fault> {
     let descriptor = chain::descriptor_after(&signed(dir)?, known, now)?;
-    refuse_powers(dir, &descriptor)?;
+    refuse_powers(dir, &descriptor, Some(known))?;
     // what it revokes must count all the same
     if !lists(&descriptor, key) {
         tracing::warn!("the new descriptor does not list this relay: nodes will not find it");
@@ -111,26 +111,38 @@ pub(crate) fn lists(descriptor: &Verified<Descriptor>, key: &Key) -> bool {
     descriptor.relays.iter().any(|relay| relay.ends_with(&end))
 }
 
+/// What a key may do under a descriptor that its relay must not.
+fn power(descriptor: &Descriptor, peer: &PeerId) -> Option<&'static str> {
+    let issuing =
+        |key: &&suora_protocol::documents::UseKey| key.use_ == KeyUse::Issuing && key.key == *peer;
+    let next = descriptor.next_root.as_ref().map(|next| next.as_bytes());
+    if descriptor.root == *peer {
+        Some("the root key")
+    } else if next == Some(AgencyId::of_root(peer).as_bytes()) {
+        Some("the next root key")
+    } else {
+        let mut keys = descriptor.keys.iter();
+        keys.find(issuing).map(|_| "an issuing key")
+    }
+}
+
 /// A relay that could make officers could answer every citizen itself, so no key that
 /// can may lie in its data directory, whatever the file is called. What cannot be searched
 /// is refused too: what cannot be read, folders deep within folders, and ways to folders elsewhere.
-pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), Fault> {
+///
+/// `former` is the descriptor in whose place this one comes: nodes that do not have the new one
+/// yet believe its keys still. A relay that starts has none. A descriptor names the root that
+/// comes and never one that went, and the relay keeps no older one: so it cannot know a key that
+/// had left the descriptor before it started, unless the file is called as `init` calls it.
+pub(crate) fn refuse_powers(
+    dir: &Path,
+    descriptor: &Descriptor,
+    former: Option<&Descriptor>,
+) -> Result<(), Fault> {
     let powers = |peer: &PeerId| {
-        let issuing = |key: &&suora_protocol::documents::UseKey| {
-            key.use_ == KeyUse::Issuing && key.key == *peer
-        };
-        let next = descriptor.next_root.as_ref().map(|next| next.as_bytes());
-        if descriptor.root == *peer {
-            Some("the root key")
-        } else if next == Some(AgencyId::of_root(peer).as_bytes()) {
-            Some("the next root key")
-        } else {
-            descriptor
-                .keys
-                .iter()
-                .find(issuing)
-                .map(|_| "an issuing key")
-        }
+        let once = |page| power(page, peer).map(|what| format!("{what} of the last descriptor"));
+        let now = power(descriptor, peer).map(String::from);
+        now.or_else(|| former.and_then(once))
     };
     let mut folders = vec![(dir.to_path_buf(), 0)];
     while let Some((folder, depth)) = folders.pop() {
@@ -154,10 +166,11 @@ pub(crate) fn refuse_powers(dir: &Path, descriptor: &Descriptor) -> Result<(), F
             let by_content = match keys::peek(&path)? {
                 Some(Found::Key(peer)) => powers(&peer),
                 // a relay asks nobody for a passphrase: it can only be somebody else's key
-                Some(Found::Sealed) => Some("a key under a passphrase"),
+                Some(Found::Sealed) => Some("a key under a passphrase".into()),
                 None => None,
             };
-            if let Some(what) = by_content.or(by_name.copied()) {
+            let by_name = by_name.map(|name| (*name).into());
+            if let Some(what) = by_content.or(by_name) {
                 return Err(bad(format!(
                     "{} holds {what}: a relay that can make officers is not safe; move it to the administrator's machine",
                     path.display()

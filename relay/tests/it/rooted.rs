@@ -9,6 +9,7 @@ use suora_protocol::documents::{self, Credential, Descriptor, Signed, Verified, 
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::AgencyId;
 use suora_protocol::time::Timestamp;
+use suora_relay::serve::boot;
 
 use crate::agency::officer_key;
 use crate::rig::{self, Agency, failure, success};
@@ -199,7 +200,15 @@ fn a_root_names_the_next_one_and_then_gives_way_to_it() {
     success(root(&agency, "next"));
     let naming = agency.descriptor();
     assert_eq!((naming.agency, naming.sequence), (first.agency, 2));
-    assert!(failure(root(&agency, "next")).contains("names a next root already"));
+    let mut another = root(&agency, "next");
+    let named = another
+        .iter()
+        .position(|argument| argument == "--next")
+        .unwrap()
+        + 1;
+    another[named] = agency.path("another").into();
+    assert!(failure(&another).contains("names a next root already"));
+    assert!(!agency.path("another").exists());
     let said = success([
         "descriptor".as_ref(),
         "show".as_ref(),
@@ -240,7 +249,86 @@ fn a_root_names_the_next_one_and_then_gives_way_to_it() {
     let refused = judge(&agency, &credential).unwrap_err();
     assert_eq!(refused.code, Code::WrongAgency);
     assert!(judge(&agency, &agency.issue(&officer)).is_ok());
-    assert!(failure(root(&agency, "change")).contains("made already"));
+    // the old root names nobody any more
+    assert!(failure(root(&agency, "next")).contains("holds a root's page already"));
+    assert_eq!(agency.descriptor().sequence, 3);
+}
+
+// covers: SUORA-DOC-100, SUORA-SEC-132
+#[test]
+fn a_step_whose_descriptor_did_not_come_out_is_repeated() {
+    let agency = Agency::new();
+    let to = |step: &str, out: &str| {
+        let mut arguments = root(&agency, step);
+        let named = arguments.iter().position(|argument| argument == "--out");
+        arguments[named.unwrap() + 1] = agency.path(out).into();
+        arguments
+    };
+    // what cannot be right is found before a key is made
+    assert!(failure(to("next", "root/root.key")).contains("holds a key"));
+    assert!(!agency.path("next").exists());
+
+    assert!(failure(to("next", "nowhere/page")).contains("cannot be written"));
+    let next = agency.key("next/root.key").peer_id();
+    assert_eq!(agency.descriptor().next_root, None);
+    let said = success(root(&agency, "next"));
+    assert!(said.contains("was named already"), "{said}");
+    let naming = agency.descriptor();
+    let id = AgencyId::of_root(&next);
+    let named = naming.next_root.as_ref().map(|next| *next.as_bytes());
+    assert_eq!(named, Some(*id.as_bytes()), "another key was made");
+
+    assert!(failure(to("change", "nowhere/page")).contains("cannot be written"));
+    assert_eq!(agency.descriptor().sequence, naming.sequence);
+    let said = success(root(&agency, "change"));
+    assert!(said.contains("was made already"), "{said}");
+    let changed = chain::descriptor_after(&page(&agency), &naming, rig::now()).unwrap();
+    assert_eq!(changed.agency, id);
+    assert!(changed.sequence > naming.sequence);
+}
+
+// covers: SUORA-DOC-100
+#[test]
+fn a_next_root_key_that_nobody_named_yet_is_named_and_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = phrase(dir.path(), "good", "correct horse battery");
+    let agency = Agency::new();
+    // as a tool leaves it that was killed between the two
+    fs::create_dir(agency.path("next")).unwrap();
+    let key = suora_relay::keys::generate().unwrap();
+    suora_relay::keys::save(&agency.path("next/root.key"), &key).unwrap();
+    let mut arguments = root(&agency, "next");
+    arguments.extend([
+        "--passphrase".into(),
+        "--passphrase-file".into(),
+        good.into(),
+    ]);
+    let said = success(arguments);
+    let id = AgencyId::of_root(&key.peer_id());
+    assert!(said.contains(&id.to_text()), "{said}");
+    let text = fs::read_to_string(agency.path("next/root.key")).unwrap();
+    assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+}
+
+// covers: SUORA-SEC-001
+#[test]
+fn a_relay_that_follows_to_the_next_root_wants_no_key_of_the_one_before() {
+    let agency = Agency::new();
+    success(root(&agency, "next"));
+    let naming = agency.descriptor();
+    success(root(&agency, "change"));
+    let key = agency.key("relay/relay.key");
+    let again = || boot::descriptor_again(&agency.path("relay"), &key, &naming, rig::now());
+    // nodes that have not followed yet believe the former root
+    let notes = agency.path("relay/notes.txt");
+    fs::copy(agency.path("root/root.key"), &notes).unwrap();
+    let said = again().unwrap_err().to_string();
+    assert!(
+        said.contains("notes.txt holds the root key of the last descriptor"),
+        "{said}"
+    );
+    fs::remove_file(notes).unwrap();
+    assert_eq!(again().unwrap().sequence, 3);
 }
 
 // covers: SUORA-SEC-132
