@@ -15,6 +15,7 @@ use crate::http::local;
 #[derive(Debug, Subcommand)]
 pub enum What {
     /// Bring officers' credentials: the relay keeps the newest of each officer and hands it on.
+    /// A partner's among them is left alone: it is for the partner.
     Add {
         /// The data directory of the running relay.
         #[arg(long, value_name = "DIR")]
@@ -28,7 +29,7 @@ pub enum What {
 impl What {
     pub(super) async fn run(self) -> Result<(), Fault> {
         let Self::Add { relay, files } = self;
-        let mut faults = Vec::new();
+        let (mut faults, mut partners, mut kept) = (Vec::new(), Vec::new(), 0);
         for file in &files {
             let taken = async {
                 let signed: Signed<Credential> = Signed::from_bytes(read(file)?)?;
@@ -36,6 +37,7 @@ impl What {
             };
             match taken.await.map_err(|fault| fault.lies_in(file.display())) {
                 Ok(taken) => {
+                    kept += 1;
                     let until = date(Timestamp::from_secs(taken.until));
                     match taken.newest {
                         true => println!("{}: taken, valid until {until}.", taken.name),
@@ -43,8 +45,20 @@ impl What {
                     }
                 }
                 Err(fault) if fault.code == Code::RelayUnreachable => return Err(fault),
+                // `issue renew --all` writes these beside the officers'
+                Err(fault) if fault.code == Code::WrongRole => {
+                    println!(
+                        "{}: a partner's, which no relay keeps: give it to the partner.",
+                        file.display()
+                    );
+                    partners.push((file, fault));
+                }
                 Err(fault) => faults.push((file, fault)),
             }
+        }
+        if kept == 0 {
+            // whoever meant to bring something brought nothing
+            faults.append(&mut partners);
         }
         let Some((_, first)) = faults.first() else {
             return Ok(());

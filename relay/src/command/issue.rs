@@ -260,6 +260,7 @@ impl Renew {
         }
         init::make(&self.out)?;
         let (mut renewed, mut skipped) = (Vec::new(), 0);
+        let (mut officers, mut partners) = (0, 0);
         for person in &mut register.person {
             if !self.all && !self.peers.contains(&person.peer) {
                 continue;
@@ -271,6 +272,10 @@ impl Renew {
             };
             match issuing.sign(person) {
                 Ok(signed) => {
+                    match person.role {
+                        Role::Officer => officers += 1,
+                        _ => partners += 1,
+                    }
                     let says = format!("{}: until {}.", person.name, person.until);
                     renewed.push((name, signed, says));
                 }
@@ -289,8 +294,11 @@ impl Renew {
             keys::publish(&self.out.join(name), signed.bytes())?;
             println!("{says}");
         }
-        if !renewed.is_empty() {
+        if officers > 0 {
             println!("Next, on the relay: suora-relay credential add --relay DIR FILE…");
+        }
+        if partners > 0 {
+            println!("Partners get theirs from you, not from the relay: PEER-ROLE.credential.");
         }
         if skipped > 0 {
             return Err(bad(format!(

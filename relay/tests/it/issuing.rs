@@ -70,6 +70,7 @@ fn all_who_have_a_credential_are_renewed_in_one_go() {
 
     let said = success(renew(&agency, &["--all"]));
     assert_eq!(said.matches("until").count(), 3, "{said}");
+    assert!(said.contains("Partners get theirs from you"), "{said}");
     for (officer, issued) in [&first, &second].into_iter().zip(issued) {
         let issued = Signed::from_bytes(issued).unwrap();
         let issued = chain::credential(&issued, &agency.descriptor(), rig::now()).unwrap();
@@ -183,11 +184,30 @@ fn revoking_is_a_line_of_the_page_and_a_new_signature() {
     for part in ["# a note\n", "sequence = 2 # ours\n", &peer] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(failure(revoke(&agency, &peer)).contains("revoked already"));
     assert!(failure(revoke(&agency, "somebody")).contains("peer id"));
     assert_eq!(agency.descriptor().sequence, 2, "nothing was signed");
     let said = success(renew(&agency, &["--all"]));
     assert!(said.contains("revoked, not renewed"), "{said}");
+}
+
+// covers: SUORA-SEC-101
+#[test]
+fn a_revocation_that_did_not_come_out_is_repeated() {
+    let agency = Agency::new();
+    let peer = officer_key(1).peer_id();
+    let mut nowhere = revoke(&agency, &peer.to_text());
+    nowhere.pop();
+    nowhere.push(agency.path("nowhere/descriptor.cose").into());
+    assert!(failure(nowhere).contains("cannot be written"));
+    assert!(agency.descriptor().revoked.is_empty());
+    for _ in 0..2 {
+        let before = agency.descriptor().sequence;
+        let said = success(revoke(&agency, &peer.to_text()));
+        assert!(said.contains("was revoked already"), "{said}");
+        let page = agency.descriptor();
+        assert!(page.sequence > before);
+        assert_eq!(page.revoked, [peer]);
+    }
 }
 
 fn sign(agency: &Agency, out: &str) -> Vec<OsString> {
@@ -291,10 +311,13 @@ async fn a_running_relay_takes_credentials_by_a_socket_of_its_owner_and_keeps_th
 
     // what is good is taken, whatever stands beside it
     let said = failure(add(&agency, &[&damaged, &good, &partner]));
-    assert!(said.contains("2 of 3 were not taken"), "{said}");
-    assert!(said.contains("bad-signature") && said.contains("wrong-role"));
-    let said = success(add(&agency, &[&good]));
+    assert!(said.contains("1 of 3 were not taken"), "{said}");
+    assert!(said.contains("bad-signature") && !said.contains("wrong-role"));
+    // a partner's is no error among officers', and alone it is
+    let said = success(add(&agency, &[&partner, &good]));
     assert!(said.contains("one as new is kept already"), "{said}");
+    assert!(said.contains("give it to the partner"), "{said}");
+    assert!(failure(add(&agency, &[&partner])).contains("wrong-role"));
 
     // taken is taken, whatever becomes of the relay
     relay.kill();
