@@ -28,6 +28,18 @@ const BUSY: i32 = 5;
 const CANNOT_OPEN: i32 = 14;
 const DAMAGED: [i32; 2] = [11, 26];
 
+/// What an operator does about a file that another program made.
+const FOREIGN: &str =
+    "its schema is not one of ours: restore a copy, or move it away to begin with an empty queue";
+/// What an operator does about the file of a newer relay.
+const NEWER: &str = "a newer relay made it: run that one, or restore a copy from before";
+
+/// By what a file says that it is ours: "Suor", its `application_id`. Those of the first versions
+/// have none, which is 0.
+const MARK: i64 = 0x5375_6f72;
+/// Marks a file.
+const MARKS: &str = "PRAGMA application_id = 0x53756f72";
+
 /// What an operator does about a store that failed.
 fn remedy(error: &sqlx::Error) -> &'static str {
     let code = match error {
@@ -37,12 +49,8 @@ fn remedy(error: &sqlx::Error) -> &'static str {
                 MigrateError::Execute(ref error) | MigrateError::ExecuteMigration(ref error, _) => {
                     remedy(error)
                 }
-                MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-                    "a newer relay made it: run that one, or restore a copy from before"
-                }
-                _ => {
-                    "its schema is not one of ours: restore a copy, or move it away to begin with an empty queue"
-                }
+                MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => NEWER,
+                _ => FOREIGN,
             };
         }
         _ => None,
@@ -69,10 +77,14 @@ fn failed(error: impl Into<sqlx::Error>) -> Fault {
     Fault::new(Code::BadFile).with(format!("the store: {} ({error})", remedy(&error)))
 }
 
+fn refused(why: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::BadFile).with(format!("the store: {why}"))
+}
+
 /// A value that no relay writes.
 fn senseless(what: impl std::fmt::Display) -> Fault {
-    Fault::new(Code::BadFile).with(format!(
-        "the store: it is damaged: restore a copy, or move it away to begin with an empty queue ({what})"
+    refused(format!(
+        "it is damaged: restore a copy, or move it away to begin with an empty queue ({what})"
     ))
 }
 
@@ -104,7 +116,8 @@ const WAITS: &str = "PRAGMA busy_timeout = 5000";
 
 impl Sqlite {
     /// Opens or creates the file and brings its schema up to date.
-    /// A damaged file, or one of a newer version, is [`Code::BadFile`], which says what to do.
+    /// A damaged file, another program's, or one of a newer version, is [`Code::BadFile`], which
+    /// says what to do, and stays as it is.
     pub async fn open(path: &Path) -> Result<Self, Fault> {
         Self::open_with(path, migrations()).await
     }
@@ -117,6 +130,8 @@ impl Sqlite {
         options: SqliteConnectOptions,
         migrations: Vec<Migration>,
     ) -> Result<Self, Fault> {
+        // to open it writes already
+        let is_marked = look(options.get_filename(), &migrations).await?;
         let mut connection = SqliteConnection::connect_with(&options)
             .await
             .map_err(failed)?;
@@ -128,14 +143,9 @@ impl Sqlite {
             .run_direct(None, &mut connection, false)
             .await
             .map_err(failed)?;
-        // a page that was overwritten is found now, not when its ticket is served
-        let check: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
-            .fetch_all(&mut connection)
-            .await
-            .map_err(failed)?;
-        match check.as_slice() {
-            [fine] if fine == "ok" => {}
-            wrong => return Err(senseless(wrong.join("; "))),
+        if !is_marked {
+            let marked = sqlx::query(MARKS).execute(&mut connection).await;
+            marked.map_err(failed)?;
         }
         let mut store = Self { connection };
         // a relay that was killed left its journal
@@ -158,23 +168,7 @@ impl Sqlite {
     /// of this version, and how many tickets it holds.
     pub async fn examine(path: &Path) -> Result<i64, Fault> {
         let mut connection = to_read(path).await?;
-        let said: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(failed)?;
-        if said != "ok" {
-            return Err(senseless(said));
-        }
-        let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(failed)?;
-        let known = migrations().last().map_or(0, |newest| newest.version);
-        if version > known {
-            return Err(Fault::new(Code::BadFile).with(format!(
-                "the store: a newer relay made it (version {version}, this one knows {known}): run that one, or restore a copy from before"
-            )));
-        }
+        judge(&mut connection, &migrations()).await?;
         let tickets = sqlx::query_scalar("SELECT count(*) FROM ticket")
             .fetch_one(&mut connection)
             .await
@@ -211,11 +205,87 @@ impl Sqlite {
     }
 }
 
-/// A file that a relay may be using, for looking only.
+/// Looks at a file before it is opened: whether it bears our mark. One that may not be opened is
+/// [`Code::BadFile`]. Nothing is written but, where a program that was killed left its journal
+/// beside the file, SQLite's index of that journal.
+async fn look(path: &Path, known: &[Migration]) -> Result<bool, Fault> {
+    match std::fs::metadata(path) {
+        // a relay that was killed in its first moment left it
+        Ok(meta) if meta.is_file() && meta.len() == 0 => return Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        _ => {}
+    }
+    let mut connection = to_read(path).await?;
+    let judged = judge(&mut connection, known).await;
+    let closed = connection.close().await.map_err(failed);
+    judged.and_then(|is_marked| closed.map(|()| is_marked))
+}
+
+/// Whether a file bears our mark. One that is not whole is [`Code::BadFile`], and so is another
+/// program's and a newer relay's; one in which nothing is yet is as good as ours.
+async fn judge(connection: &mut SqliteConnection, known: &[Migration]) -> Result<bool, Fault> {
+    // a page that was overwritten is found now, not when its ticket is served
+    let check: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    match check.as_slice() {
+        [fine] if fine == "ok" => {}
+        wrong => return Err(senseless(wrong.join("; "))),
+    }
+    let mark: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if mark != 0 && mark != MARK {
+        return Err(refused(FOREIGN));
+    }
+    let count = "SELECT count(*) FILTER (WHERE name = '_sqlx_migrations'), \
+                 count(*) FILTER (WHERE tbl_name <> '_sqlx_migrations') FROM sqlite_master";
+    let (lists, others): (i64, i64) = sqlx::query_as(count)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let applied: Vec<(i64, Vec<u8>)> = if lists == 0 {
+        Vec::new()
+    } else {
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?
+    };
+    let (mut ours, mut newest) = (0, None);
+    for (version, checksum) in &applied {
+        match known.iter().find(|schema| schema.version == *version) {
+            Some(schema) if schema.checksum[..] == checksum[..] => ours += 1,
+            // another program numbers its schemas too
+            Some(_) => return Err(refused(FOREIGN)),
+            None => newest = Some(*version),
+        }
+    }
+    match newest {
+        Some(version) if ours > 0 || mark == MARK => {
+            let last = known.last().map_or(0, |newest| newest.version);
+            Err(refused(format!(
+                "{NEWER} (version {version}, this one knows {last})"
+            )))
+        }
+        None if ours > 0 || others == 0 => Ok(mark == MARK),
+        _ => Err(refused(FOREIGN)),
+    }
+}
+
+/// A file that a relay may be using, for looking only. Without a journal beside it nobody writes
+/// to it: then not even the journal is made that everybody makes who reads.
 async fn to_read(path: &Path) -> Result<SqliteConnection, Fault> {
+    // the journal lies where a link leads
+    let path = path.canonicalize().unwrap_or_else(|_| path.into());
+    let mut journal = path.clone().into_os_string();
+    journal.push("-wal");
     let options = SqliteConnectOptions::new()
-        .filename(path)
+        .filename(&path)
         .read_only(true)
+        .immutable(!Path::new(&journal).exists())
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
     SqliteConnection::connect_with(&options)

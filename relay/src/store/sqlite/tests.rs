@@ -1,5 +1,7 @@
 //! What stands in the file, what is found wrong with one, and what is forgotten.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn row(order: u64) -> Row {
@@ -142,14 +144,32 @@ async fn an_older_file_is_brought_up_and_a_newer_one_is_refused_untouched() {
     let mut store = Sqlite::open_with(&path, later()).await.unwrap();
     assert_eq!(store.load().await, Ok(reference.clone()));
     store.close().await.unwrap();
-    let before = std::fs::read(&path).unwrap();
+    let before = files(dir.path());
     // the relay of today does not touch tomorrow's
     let error = Sqlite::open(&path).await.unwrap_err();
     assert_eq!(error.code, Code::BadFile);
     assert!(error.to_string().contains("a newer relay"), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert!(files(dir.path()) == before, "it was touched");
     let mut store = Sqlite::open_with(&path, later()).await.unwrap();
     assert_eq!(store.load().await, Ok(reference));
+    // nor one that was killed, whose journal lies beside it
+    let killed = tempfile::tempdir().unwrap();
+    let begun = killed.path().join("begun.db");
+    let mut tomorrow = Sqlite::open_with(&begun, later()).await.unwrap();
+    tomorrow.commit(&[Change::Put(row(1))]).await.unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for (name, bytes) in files(killed.path()) {
+        if !name.ends_with("-shm") {
+            std::fs::write(copy.path().join(name), bytes).unwrap();
+        }
+    }
+    let before = files(copy.path());
+    assert_eq!(before.len(), 2, "{:?}", before.keys());
+    let error = Sqlite::open(&copy.path().join("begun.db")).await;
+    assert!(error.unwrap_err().to_string().contains("a newer relay"));
+    let mut after = files(copy.path());
+    after.retain(|name, _| !name.ends_with("-shm"));
+    assert!(after == before, "it was touched");
     // an empty file, left by a relay that was killed in its first moment, is a new one
     let empty = dir.path().join("empty.db");
     std::fs::write(&empty, []).unwrap();
@@ -157,28 +177,139 @@ async fn an_older_file_is_brought_up_and_a_newer_one_is_refused_untouched() {
     assert_eq!(store.load().await, Ok(Snapshot::default()));
 }
 
+/// All files of a folder, with what they hold.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, std::fs::read(entry.path()).unwrap())
+    });
+    entries.collect()
+}
+
+/// Does this to a file as another program would.
+async fn other(path: &Path, does: &[&'static str]) {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let mut program = SqliteConnection::connect_with(&options).await.unwrap();
+    for step in does {
+        sqlx::query(*step).execute(&mut program).await.unwrap();
+    }
+    program.close().await.unwrap();
+}
+
 // covers: SUORA-DSK-123
 #[tokio::test]
-async fn a_file_of_somebody_else_or_none_that_can_be_written_says_what_to_do() {
+async fn what_is_none_of_ours_stays_as_it_is_and_one_is_told_what_to_do() {
+    const WAL: &str = "PRAGMA journal_mode = WAL";
+    const SEATS: &str = "CREATE TABLE seat (number INTEGER)";
+    const LIST: &str = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, \
+                        success BOOLEAN NOT NULL, checksum BLOB NOT NULL)";
+    let theirs: [&[&'static str]; 7] = [
+        &[SEATS],
+        &[WAL, SEATS],
+        // a table that is called as ours
+        &["CREATE TABLE ticket (seat INTEGER)"],
+        // another mark, and nothing else yet
+        &["PRAGMA application_id = 7"],
+        // their schemas are numbered by the same library
+        &[LIST, "INSERT INTO _sqlx_migrations VALUES (1, 1, x'00')"],
+        &[
+            LIST,
+            "INSERT INTO _sqlx_migrations VALUES (20260101, 1, x'00')",
+        ],
+        &[LIST, SEATS],
+    ];
+    for (number, does) in theirs.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("relay.db");
+        other(&path, does).await;
+        let before = files(dir.path());
+        assert_eq!(before.len(), 1, "{number}");
+        let opened = Sqlite::open(&path).await;
+        let examined = Sqlite::examine(&path).await;
+        for error in [opened.unwrap_err(), examined.unwrap_err()] {
+            assert_eq!(error.code, Code::BadFile);
+            let said = error.to_string();
+            assert!(said.contains("not one of ours"), "{number}: {said}");
+        }
+        assert!(files(dir.path()) == before, "{number} was touched");
+    }
+    // so does what is no database at all
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("relay.db");
-    std::fs::create_dir(&folder).unwrap();
-    let error = Sqlite::open(&folder).await.unwrap_err();
+    let path = dir.path().join("relay.db");
+    std::fs::write(&path, [0x55; 5_000]).unwrap();
+    let before = files(dir.path());
+    assert_eq!(Sqlite::open(&path).await.unwrap_err().code, Code::BadFile);
+    assert!(files(dir.path()) == before, "it was touched");
+    let error = Sqlite::open(dir.path()).await.unwrap_err();
     assert_eq!(error.code, Code::BadFile);
-    // another program's database, with a table of that name
-    let path = dir.path().join("other.db");
-    let options = SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
-    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::query("CREATE TABLE ticket (seat INTEGER)")
-        .execute(&mut other)
+}
+
+// covers: SUORA-DSK-123
+#[tokio::test]
+async fn a_damaged_file_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, _) = filled(dir.path()).await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    // the first page of a table
+    bytes[4_096..4_196].fill(0xff);
+    std::fs::write(&path, &bytes).unwrap();
+    let error = Sqlite::open(&path).await.unwrap_err();
+    assert!(error.to_string().contains("restore a copy"), "{error}");
+    let after = files(dir.path());
+    assert!(after.len() == 1 && after["relay.db"] == bytes);
+}
+
+/// The mark that a file bears.
+async fn mark(path: &Path) -> i64 {
+    let mut reader = to_read(path).await.unwrap();
+    let mark: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut reader)
         .await
         .unwrap();
-    other.close().await.unwrap();
-    let error = Sqlite::open(&path).await.unwrap_err();
-    assert_eq!(error.code, Code::BadFile);
-    assert!(error.to_string().contains("already exists"), "{error}");
+    reader.close().await.unwrap();
+    mark
+}
+
+// covers: SUORA-DSK-123
+#[tokio::test]
+async fn a_file_is_marked_as_ours_and_one_from_before_the_mark_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, reference) = filled(dir.path()).await;
+    assert_eq!(mark(&path).await, MARK);
+    other(&path, &["PRAGMA application_id = 0"]).await;
+    assert_eq!(mark(&path).await, 0);
+    let mut store = Sqlite::open(&path).await.unwrap();
+    assert_eq!(store.load().await, Ok(reference));
+    store.close().await.unwrap();
+    assert_eq!(mark(&path).await, MARK);
+    // a file of a relay that was killed before it had made a table
+    let begun = dir.path().join("begun.db");
+    let store = Sqlite::open_with(&begun, Vec::new()).await.unwrap();
+    store.close().await.unwrap();
+    other(&begun, &["PRAGMA application_id = 0"]).await;
+    let mut store = Sqlite::open(&begun).await.unwrap();
+    assert_eq!(store.load().await, Ok(Snapshot::default()));
+}
+
+// covers: SUORA-DSK-009
+#[tokio::test]
+async fn a_commit_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Sqlite::open(&dir.path().join("relay.db")).await.unwrap();
+    // a kill would not show it, a power cut would: with NORMAL, which is 1, only now and then
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(&mut store.connection)
+        .await
+        .unwrap();
+    assert!(synchronous >= 2, "{synchronous}");
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut store.connection)
+        .await
+        .unwrap();
+    assert_eq!(journal, "wal");
 }
 
 /// How many of these people's keys are in the files of a store.
