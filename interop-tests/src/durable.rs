@@ -1,14 +1,20 @@
 //! A store that is killed: one process writes tickets and credentials and says what stands, another kills it at
 //! any moment and looks what the file has. Nothing that was said to stand may be missing, and
-//! what is there beyond is a whole commit that was under way.
+//! what is there beyond is a whole commit that was under way. And citizens of a relay that is
+//! killed, who remember which tickets they were told.
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
-use suora_protocol::documents::{Challenge, DeskId, TicketId};
+use suora_node::clock::Clock;
+use suora_node::engine::ports::{LinkCommand, LinkEvent};
+use suora_node::link::{self, Link, Times};
+use suora_protocol::documents::{Challenge, Descriptor, DeskId, TicketId};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::{Draw, Hash, PeerId};
+use suora_protocol::identity::{Draw, Hash, Key, PeerId};
 use suora_protocol::time::Timestamp;
+use suora_protocol::wire::citizen::{FromRelay, ToRelay};
 use suora_relay::hub::change::{Change, Enrolled, Row, Snapshot};
 use suora_relay::store::Store;
 use suora_relay::store::sqlite::Sqlite;
@@ -19,6 +25,8 @@ const TICKETS: u64 = 40;
 const OFFICERS: u64 = 10;
 /// Most changes of one commit.
 const CHANGES: u64 = 12;
+/// After so many commits what was deleted is forgotten, as a relay does it now and then.
+const FORGETS: u64 = 4;
 
 /// The commits that a seed makes, one after the other, without end.
 #[derive(Debug)]
@@ -99,12 +107,16 @@ impl Iterator for Commits {
     }
 }
 
-/// Writes the commits of a seed into a file, and says on standard output how many stand.
+/// Writes the commits of a seed into a file, with the store's cleaning between them, and says on
+/// standard output how many stand.
 pub async fn write(file: &Path, seed: u64) -> Result<(), Fault> {
     let mut store = Sqlite::open(file).await?;
     let mut out = std::io::stdout();
     for (number, changes) in (1_u64..).zip(Commits::new(seed)) {
         store.commit(&changes).await?;
+        if number % FORGETS == seed % FORGETS {
+            store.forget().await;
+        }
         let said = writeln!(out, "{number}").and_then(|()| out.flush());
         // nobody listens any more
         said.map_err(|error| Fault::new(Code::PeerSilent).with(error.to_string()))?;
@@ -143,4 +155,69 @@ pub async fn check(file: &Path, seed: u64, said: u64) -> Result<u64, String> {
         found.rows.len(),
         found.enrolled.len()
     ))
+}
+
+/// Somebody who waits at an agency's first desk, by a real link of a node. The link goes by TCP:
+/// it falls at once when the relay does, and is dialled again.
+#[derive(Debug)]
+pub struct Citizen {
+    link: Link,
+    desk: DeskId,
+}
+
+impl Citizen {
+    /// Dials the relay of an agency's page, under a key of its own.
+    pub async fn dial(page: &Descriptor, draw: &mut Draw) -> Result<Self, String> {
+        let times = Times {
+            pause: Duration::from_millis(20),
+            pause_max: Duration::from_millis(200),
+            ..Times::default()
+        };
+        let link = link::start_with(draw.bytes(), Clock::start(), times);
+        let by_tcp = |relay: &&String| relay.contains("/tcp/") && !relay.contains("/ws");
+        let open = LinkCommand::Open {
+            relays: page.relays.iter().filter(by_tcp).cloned().collect(),
+            key: Key::from_secret(&draw.bytes()),
+            officer: false,
+        };
+        link.commands.send(open).await;
+        let desk = page.desks.first().ok_or("the agency has no desk")?;
+        Ok(Self {
+            link,
+            desk: desk.id.clone(),
+        })
+    }
+
+    /// Joins once the link stands; the ticket of which the relay says that it is queued. `None`:
+    /// the link fell before, and nothing was told.
+    pub async fn join(&mut self) -> Result<Option<TicketId>, String> {
+        loop {
+            match self.link.events.recv().await {
+                Some(LinkEvent::Up) => {
+                    let join = ToRelay::Join {
+                        desk: self.desk.clone(),
+                        challenge: Challenge::from_bytes([5; 16]),
+                        ticket: None,
+                        work: None,
+                    };
+                    self.link.commands.send(LinkCommand::Citizen(join)).await;
+                }
+                Some(LinkEvent::Citizen(FromRelay::Queued { ticket, .. })) => {
+                    return Ok(Some(ticket));
+                }
+                Some(LinkEvent::Citizen(FromRelay::Position { .. })) => {}
+                Some(LinkEvent::Down(_)) => return Ok(None),
+                other => return Err(format!("not queued: {other:?}")),
+            }
+        }
+    }
+
+    /// Joins again at the relay that comes back; the ticket that it has for this key.
+    pub async fn again(&mut self) -> Result<TicketId, String> {
+        loop {
+            if let Some(ticket) = self.join().await? {
+                return Ok(ticket);
+            }
+        }
+    }
 }
