@@ -5,6 +5,7 @@
 pub mod documents;
 pub mod files;
 pub mod media;
+pub mod packets;
 pub mod run;
 pub mod wire;
 
@@ -87,6 +88,13 @@ pub const TARGETS: &[Target] = &[
         body: wire::session,
         longest: 1_024,
         chapters: &["session"],
+    },
+    Target {
+        name: "routes",
+        reads: "packets at a node's socket, before any cryptography",
+        body: packets::routes,
+        longest: 1_024,
+        chapters: &[],
     },
     Target {
         name: "rtp",
@@ -215,6 +223,7 @@ pub fn corpus(target: &Target) -> Result<Vec<Vec<u8>>, String> {
 /// Where a fuzzer begins: the bytes of the vectors, and small whole examples of files.
 pub fn seeds(target: &Target) -> Result<Vec<Vec<u8>>, String> {
     let mut seeds = files::examples(target.name)?;
+    seeds.extend(packets::examples(target.name));
     seeds.extend(documents::examples(target.name).map_err(|fault| fault.to_string())?);
     for chapter in target.chapters {
         let folder = spec().join("vectors").join(chapter);
