@@ -20,6 +20,7 @@ pub struct Control {
     target: AtomicU32,
     sound: AtomicU32,
     loss: AtomicU8,
+    silence: AtomicBool,
     keyframe: AtomicBool,
     wanted: AtomicBool,
 }
@@ -34,6 +35,7 @@ impl Control {
             target: AtomicU32::new(bits_per_second),
             sound: AtomicU32::new(allot::SOUND),
             loss: AtomicU8::new(0),
+            silence: AtomicBool::new(false),
             keyframe: AtomicBool::new(false),
             wanted: AtomicBool::new(true),
         }
@@ -57,6 +59,11 @@ impl Control {
     /// So many per cent of sound get lost: from now on its packets bring redundancy for that.
     pub fn set_loss(&self, percent: u8) {
         self.loss.store(percent, Ordering::Relaxed);
+    }
+
+    /// From now on silence is sent like speech.
+    pub fn send_silence(&self) {
+        self.silence.store(true, Ordering::Relaxed);
     }
 
     /// The next picture is to be a keyframe.
@@ -105,7 +112,7 @@ pub fn video(
 }
 
 /// Encodes sound as Opus: 32 kbit/s, less where a way does not carry that, tuned for speech, in-band FEC for the loss that was
-/// measured, nothing while nobody speaks. Ends with the mailbox.
+/// measured, nothing while nobody speaks unless that is asked for. Ends with the mailbox.
 pub fn audio(
     mut sounds: Mailbox<Sound>,
     control: Arc<Control>,
@@ -116,6 +123,9 @@ pub fn audio(
         while let Some(sound) = sounds.wait() {
             if stop.is_set() {
                 return;
+            }
+            if control.silence.load(Ordering::Relaxed) {
+                encoder.send_silence();
             }
             encoder.set_loss(control.loss.load(Ordering::Relaxed));
             encoder.set_bitrate(control.sound.load(Ordering::Relaxed));

@@ -366,6 +366,7 @@ impl Task {
                 self.probes += u64::from(PROBE_PACKETS);
                 self.uplink.probe(now);
             }
+            SessionCommand::HideRhythm => self.uplink.hide_rhythm(now),
             SessionCommand::Open => {
                 self.open = true;
                 self.uplink.open(now);

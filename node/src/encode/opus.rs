@@ -21,6 +21,8 @@ pub struct Encoder {
     loss: u8,
     /// Marks of the pause that is now.
     marks: u32,
+    /// Silence is sent like speech.
+    silence: bool,
 }
 
 fn fault(error: opus::Error) -> Fault {
@@ -41,6 +43,7 @@ impl Encoder {
             bitrate: 0,
             loss: 0,
             marks: 0,
+            silence: false,
         };
         encoder.set_bitrate(SOUND);
         Ok(encoder)
@@ -79,10 +82,23 @@ impl Encoder {
         }
     }
 
+    /// From now on silence is sent like speech: there are no pauses.
+    pub fn send_silence(&mut self) {
+        if !self.silence {
+            match self.opus.set_dtx(false) {
+                Ok(()) => self.silence = true,
+                Err(error) => tracing::error!(%error, "cannot send silence"),
+            }
+        }
+    }
+
     /// The packet of 960 samples, if it is to be sent: of a pause only the first two marks
-    /// are, and what refreshes it.
+    /// are, and what refreshes it, unless silence is sent like speech.
     pub fn speak(&mut self, samples: &[i16]) -> Option<Vec<u8>> {
         let packet = self.encode(samples)?;
+        if self.silence {
+            return Some(packet);
+        }
         if is_pause(&packet) {
             self.marks += 1;
         } else {
@@ -115,10 +131,15 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
+    use suora_protocol::limits::DATAGRAM_MAX;
+    use suora_protocol::media::jitter::FRAME;
     use suora_protocol::media::opus::{has_fec, samples};
+    use suora_protocol::media::sender::{Input, Output, Sender};
+    use suora_protocol::media::{EncodedFrame, Kind, flow, rtp};
 
     use super::*;
     use crate::capture::{file, mp4};
+    use crate::clock::Clock;
 
     fn speech() -> Vec<i16> {
         let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/clips/officer.mp4");
@@ -152,6 +173,59 @@ mod tests {
         // never longer than 420 ms without one
         let longest = sent.split(|sent| *sent).map(<[bool]>::len).max().unwrap();
         assert!(longest <= 20, "{longest}");
+    }
+
+    // covers: SUORA-SEC-280
+    #[test]
+    fn at_a_sensitive_desk_silence_is_sent_like_speech_and_all_packets_have_whole_steps() {
+        let mut encoder = Encoder::live().unwrap();
+        encoder.send_silence();
+        let mut sounds = speech();
+        sounds.truncate(5 * 48_000);
+        let spoken = sounds.len() / SOUND_FRAME;
+        sounds.resize(8 * 48_000, 0);
+        let start = Clock::start().now();
+        let mut sender = Sender::new(0, [1, 2]);
+        sender.handle_input(start, Input::Pad).unwrap();
+        sender.handle_input(start, Input::Open).unwrap();
+        let (mut sent, mut lengths) = (0, Vec::new());
+        for (number, samples) in (0_u32..).zip(sounds.chunks_exact(SOUND_FRAME)) {
+            let data = encoder.speak(samples).expect("50 packets a second");
+            let now = start.after(FRAME * number);
+            let frame = EncodedFrame {
+                kind: Kind::Audio,
+                captured: now.utc,
+                data: data.clone().into(),
+                keyframe: true,
+                width: 0,
+                height: 0,
+                duration: FRAME,
+            };
+            sender.handle_input(now, Input::Frame(frame)).unwrap();
+            loop {
+                match sender.poll_output() {
+                    Output::Datagram(bytes) => {
+                        let (_, packet) = flow::datagram(&bytes).unwrap();
+                        assert_eq!(rtp::read(packet).unwrap().payload, data);
+                        assert!(packet.len() <= DATAGRAM_MAX);
+                        lengths.push(packet.len());
+                        sent += 1;
+                    }
+                    Output::Wait(..) => break,
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(sent, 8 * 50);
+        // behind a header of 28 bytes
+        assert!(lengths.iter().all(|len| (len - 28) % rtp::STEP == 0));
+        let most = |of: &[usize]| of.iter().copied().max().unwrap();
+        let silent = &lengths[spoken + 25..];
+        assert!(most(silent) < most(&lengths[..spoken]), "{lengths:?}");
+        // the control: otherwise hardly a packet of the silence leaves
+        let mut encoder = Encoder::live().unwrap();
+        let left = (0..150).filter_map(|_| encoder.speak(&[0; SOUND_FRAME]));
+        assert!(left.count() < 75);
     }
 
     #[test]

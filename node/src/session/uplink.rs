@@ -120,6 +120,12 @@ impl Uplink {
         self.input(now, Input::Open);
     }
 
+    /// The rhythm of speech is to be hidden: silence is sent too, and sound is padded.
+    pub fn hide_rhythm(&mut self, now: Now) {
+        self.encoder.send_silence();
+        self.input(now, Input::Pad);
+    }
+
     /// What the person wants to send.
     pub fn media(&mut self, now: Now, audio: bool, video: bool) {
         self.input(now, Input::Media { audio, video });
