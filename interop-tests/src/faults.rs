@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 /// The names of all faults, for the command line.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "leak-before-accept",
     "drop-tenth",
     "shift-sound",
     "silence-fifth",
     "classical-only",
     "follow-last",
+    "any-invite",
     "unchecked-credential",
     "first-stay",
 ];
@@ -27,6 +28,7 @@ pub fn parse(names: &[String]) -> Result<(suora_node::Faults, suora_relay::Fault
             "silence-fifth" => node.silence_every = Some(5),
             "classical-only" => node.classical_only = true,
             "follow-last" => node.follow_last = true,
+            "any-invite" => node.any_invite = true,
             "unchecked-credential" => relay.unchecked_credential = true,
             "first-stay" => relay.first_stay = true,
             other => return Err(format!("no fault {other}; there are {}", NAMES.join(", "))),

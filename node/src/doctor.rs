@@ -105,9 +105,13 @@ impl Doctor {
         findings
     }
 
-    /// Takes what a former call left of the agency, if it left something.
+    /// Takes what former calls left of this agency and of others, if they left something.
     fn remembered(&self, agency: &Agency, trust: &mut Trust) -> Option<Result<(), Fault>> {
         let memory = Memory::of(agency, self.memory.clone()?);
+        let held = memory.others().and_then(|others| trust.hold(&others));
+        if held.is_err() {
+            return Some(held);
+        }
         let path = memory.path()?;
         let mode = fs::metadata(&path).ok()?.permissions().mode();
         if mode & 0o022 != 0 {

@@ -107,8 +107,9 @@ pub struct Engine {
     /// What the heartbeats tell.
     beats: Link,
     rtt: Duration,
-    /// The broken rule of a negative control.
+    /// The broken rules of negative controls.
     careless: bool,
+    any_invite: bool,
     session: Option<Session>,
     hang_up_at: Option<Instant>,
     button: Option<Timestamp>,
@@ -149,6 +150,7 @@ impl Engine {
             beats: Link::default(),
             rtt: Duration::ZERO,
             careless: false,
+            any_invite: false,
             session: None,
             hang_up_at: None,
             button: None,
@@ -175,6 +177,24 @@ impl Engine {
     /// Breaks a rule on purpose, for negative controls: an invite's challenge is not compared.
     pub const fn take_any_challenge(&mut self) {
         self.careless = true;
+    }
+
+    /// Breaks a rule on purpose, for negative controls: an officer's invite that does not verify is
+    /// sent all the same.
+    pub const fn send_any_invite(&mut self) {
+        self.any_invite = true;
+    }
+
+    /// What this device remembers under other addresses; to be told before the first output is
+    /// taken. A page that contradicts it is not used: [`Trust::hold`].
+    pub fn hold(&mut self, now: Now, others: &[Recalled]) {
+        if let Err(fault) = self.trust.hold(others)
+            && !self.finished
+        {
+            // nothing of what was begun has happened yet
+            self.out.clear();
+            self.fail(now, fault);
+        }
     }
 
     /// The verified descriptor, once there is one.
@@ -313,6 +333,7 @@ impl Engine {
     fn tick(&mut self, now: Now) -> Result<(), Fault> {
         self.heartbeat(now);
         self.refresh(now);
+        self.cure(now);
         self.ask_again(now);
         if self.hang_up_at.is_some_and(|at| now.mono >= at) {
             self.hang_up_at = None;
@@ -398,6 +419,10 @@ impl Engine {
                 Out::Open(at) => {
                     session.facts.accepted = Some(at);
                     let view = session.view(Stage::Accepted);
+                    if self.is_sensitive() {
+                        let hide = Output::Session(id, SessionCommand::HideRhythm);
+                        self.out.push_back(hide);
+                    }
                     self.out
                         .push_back(Output::Session(id, SessionCommand::Open));
                     let Media { audio, video } = both(self.media, self.capture);

@@ -47,4 +47,6 @@ pub struct Faults {
     pub classical_only: bool,
     /// A session's packets go to whoever was heard last.
     pub follow_last: bool,
+    /// An officer's invite that does not verify is sent all the same.
+    pub any_invite: bool,
 }

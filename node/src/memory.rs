@@ -1,21 +1,24 @@
-//! DOOR: what this device remembers of agencies, one file for each web address: the root id
-//! that was learnt at first contact, and the newest descriptor (`spec/documents.md`, section 7).
-//! A file that the person names is its own memory.
+//! DOOR: what this device remembers of agencies, one file for each web address and for each root
+//! of a file that the person names: the root id that was learnt at first contact, and the newest
+//! descriptor (`spec/documents.md`, section 7).
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use suora_protocol::documents;
+use suora_protocol::documents::{self, Signed, chain};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::{AgencyId, Hash};
 use suora_protocol::time::Timestamp;
 
 use crate::engine::ports::{Proof, Recalled};
-use crate::fetch::Agency;
+use crate::engine::trust;
+use crate::fetch::{Agency, SIZE_MAX};
 use crate::keys;
 
+/// The most agencies that are remembered: at each call all are held against the page.
+const AGENCIES_MAX: usize = 1_024;
 /// The most proofs of one kind that are kept.
 const PROOFS_MAX: usize = 16;
 
@@ -24,6 +27,8 @@ const PROOFS_MAX: usize = 16;
 pub struct Memory {
     folder: PathBuf,
     name: Option<String>,
+    /// The agency is a file's: its root names its memory, and the file is read each time.
+    given: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,10 +50,10 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 impl Memory {
-    /// The memory of an agency in this folder; of one in a file there is none.
+    /// The memory of an agency in this folder; of a file that holds no descriptor there is none.
     pub fn of(agency: &Agency, folder: PathBuf) -> Self {
         let name = match agency {
-            Agency::File(_) => None,
+            Agency::File(path) => root_of(path).map(|root| given(&root)),
             Agency::Url {
                 root: Some(root), ..
             } => Some(root.to_text()),
@@ -64,13 +69,20 @@ impl Memory {
                 format!("{text}-{}", hash.get(..8).unwrap_or_default())
             }),
         };
-        Self { folder, name }
+        Self {
+            folder,
+            name,
+            given: matches!(agency, Agency::File(_)),
+        }
     }
 
     /// Its file, which need not be there yet; none: it has no file.
     pub fn path(&self) -> Option<PathBuf> {
-        let name = self.name.as_ref()?;
-        Some(self.folder.join("agencies").join(name))
+        Some(self.agencies().join(self.name.as_ref()?))
+    }
+
+    fn agencies(&self) -> PathBuf {
+        self.folder.join("agencies")
     }
 
     /// What a former run left. A file that cannot be read is [`Code::BadFile`]: to go on without it
@@ -79,31 +91,81 @@ impl Memory {
         let Some(path) = self.path() else {
             return Ok(None);
         };
-        let bad = |what: &dyn std::fmt::Display| {
-            Fault::new(Code::BadFile).with(format!(
-                "{}: {what}; delete it only if you are sure of this agency's address",
-                path.display()
-            ))
-        };
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(bad(&error)),
-        };
-        parse(&bytes).map(Some).map_err(|fault| bad(&fault))
+        let mut recalled = load(&path)?;
+        // a file is at hand: what it holds now counts, not what it held within the hour
+        if let Some(recalled) = recalled.as_mut().filter(|_| self.given) {
+            recalled.fetched = Timestamp::default();
+        }
+        Ok(recalled)
     }
 
-    /// Remembers for the next run.
+    /// What is remembered of agencies, this one or others, under all other addresses. More than can
+    /// be held against a page at each call are [`Code::BadFile`], and so is one that cannot be
+    /// read: it may be the one whose domain a stranger takes.
+    pub fn others(&self) -> Result<Vec<Recalled>, Fault> {
+        let all = self.beside()?.into_iter();
+        Ok(all.map(|(_, recalled)| recalled).collect())
+    }
+
+    fn beside(&self) -> Result<Vec<(PathBuf, Recalled)>, Fault> {
+        let (folder, own) = (self.agencies(), self.path());
+        let bad =
+            |what: String| Fault::new(Code::BadFile).with(format!("{}: {what}", folder.display()));
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(bad(error.to_string())),
+        };
+        let mut others = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| bad(error.to_string()))?;
+            // another program is writing it
+            let is_part = entry.file_name().to_string_lossy().starts_with('.');
+            let path = entry.path();
+            if is_part || own.as_ref() == Some(&path) {
+                continue;
+            }
+            if others.len() >= AGENCIES_MAX {
+                return Err(bad(format!(
+                    "more than {AGENCIES_MAX} agencies; delete those that you do not need"
+                )));
+            }
+            if let Some(recalled) = load(&path)? {
+                others.push((path, recalled));
+            }
+        }
+        Ok(others)
+    }
+
+    /// Remembers for the next run; under other addresses too, where an older page is of this root, or
+    /// names it as its next: so none of them contradicts what follows.
     pub fn keep(&self, recalled: &Recalled) -> Result<(), Fault> {
-        let Some(path) = self.path() else {
+        let path = match self.given {
+            true => self.agencies().join(given(&recalled.root)),
+            false => match self.path() {
+                Some(path) => path,
+                None => return Ok(()),
+            },
+        };
+        store(&path, recalled)?;
+        let Ok(page) = trust::read(recalled) else {
             return Ok(());
         };
-        let file = File {
-            root: recalled.root,
-            descriptor: recalled.bytes.to_vec(),
-            fetched: u64::try_from(recalled.fetched.as_secs()).unwrap_or(0),
-        };
-        write(&path, &documents::encode(&file)?)
+        for (other, known) in self.beside()? {
+            let is_older = trust::read(&known).is_ok_and(|known| {
+                trust::continues(&page, &known) && page.sequence > known.sequence
+            });
+            if is_older && other != path {
+                // when that source had it is another matter
+                let fetched = known.fetched;
+                let recalled = Recalled {
+                    fetched,
+                    ..recalled.clone()
+                };
+                store(&other, &recalled)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps two documents that cannot both be true; the folder. None: as many of
@@ -141,6 +203,44 @@ pub fn parse(bytes: &[u8]) -> Result<Recalled, Fault> {
     })
 }
 
+/// The name of the memory of a file's root.
+fn given(root: &AgencyId) -> String {
+    format!("file-{}", root.to_text())
+}
+
+/// The root of the descriptor in a file, whatever its time.
+fn root_of(path: &Path) -> Option<AgencyId> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(SIZE_MAX as u64).read_to_end(&mut bytes).ok()?;
+    let page = Signed::from_bytes(bytes).and_then(|signed| chain::descriptor_once_given(&signed));
+    Some(page.ok()?.agency)
+}
+
+fn load(path: &Path) -> Result<Option<Recalled>, Fault> {
+    let bad = |what: &dyn std::fmt::Display| {
+        Fault::new(Code::BadFile).with(format!(
+            "{}: {what}; delete it only if you are sure of this agency's address",
+            path.display()
+        ))
+    };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(bad(&error)),
+    };
+    parse(&bytes).map(Some).map_err(|fault| bad(&fault))
+}
+
+fn store(path: &Path, recalled: &Recalled) -> Result<(), Fault> {
+    let file = File {
+        root: recalled.root,
+        descriptor: recalled.bytes.to_vec(),
+        fetched: u64::try_from(recalled.fetched.as_secs()).unwrap_or(0),
+    };
+    write(path, &documents::encode(&file)?)
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| {
@@ -152,7 +252,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
+    use suora_protocol::documents::{Descriptor, Names};
+    use suora_protocol::identity::Key;
 
     use super::*;
     use crate::engine::ports::Contradiction;
@@ -196,12 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_none_and_a_damaged_one_is_not_forgotten() {
+    fn a_file_that_is_no_page_has_none_and_a_damaged_memory_is_not_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let file: Agency = "agency.cose".parse().unwrap();
         let file = Memory::of(&file, dir.path().to_path_buf());
-        file.keep(&recalled(1)).unwrap();
-        assert_eq!(file.recall().unwrap(), None);
+        assert_eq!((file.path(), file.recall().unwrap()), (None, None));
         let address: Agency = "https://a.example".parse().unwrap();
         let memory = Memory::of(&address, dir.path().to_path_buf());
         memory.keep(&recalled(1)).unwrap();
@@ -210,6 +313,100 @@ mod tests {
         bytes.pop();
         fs::write(&path, bytes).unwrap();
         assert_eq!(memory.recall().unwrap_err().code, Code::BadFile);
+        // nor by who asks for another agency
+        assert_eq!(file.others().unwrap_err().code, Code::BadFile);
+    }
+
+    /// A page of this root, as it would be remembered.
+    fn page(root: u8, sequence: u64, next: Option<u8>) -> Recalled {
+        let root = Key::from_secret(&[root; 32]);
+        let id = |key: &Key| AgencyId::of_root(&key.peer_id());
+        let now = Timestamp::from_secs(1_800_000_000);
+        let heir = next.map(|next| Key::from_secret(&[next; 32]));
+        let page = Descriptor {
+            agency: id(&root),
+            root: root.peer_id(),
+            names: Names::default(),
+            domain: "agency.example".into(),
+            relays: Vec::new(),
+            keys: Vec::new(),
+            desks: Vec::new(),
+            revoked: Vec::new(),
+            sequence,
+            issued_at: now,
+            not_after: now + Duration::from_secs(86_400),
+            next_root: heir.map(|heir| Hash::from_bytes(*id(&heir).as_bytes())),
+        };
+        Recalled {
+            root: page.agency,
+            bytes: documents::sign(&page, &root).unwrap().bytes().clone(),
+            fetched: now,
+        }
+    }
+
+    // covers: SUORA-DOC-103
+    #[test]
+    fn of_a_file_the_newest_page_is_remembered_under_its_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agency.cose");
+        let of = |held: &Recalled| {
+            fs::write(&path, &held.bytes).unwrap();
+            let file: Agency = path.to_str().unwrap().parse().unwrap();
+            Memory::of(&file, dir.path().to_path_buf())
+        };
+        let (old, new) = (page(1, 1, None), page(1, 2, None));
+        of(&new).keep(&new).unwrap();
+        // the older file again: read anew, and held against the newer page
+        let known = of(&old).recall().unwrap().unwrap();
+        assert_eq!((known.root, &known.bytes), (new.root, &new.bytes));
+        assert_eq!(known.fetched, Timestamp::default());
+        // another root's file is another agency's
+        let other = of(&page(2, 1, None));
+        assert_eq!(other.recall().unwrap(), None);
+        assert_eq!(other.others().unwrap(), [new]);
+    }
+
+    // covers: SUORA-DOC-106
+    #[test]
+    fn all_addresses_of_an_agency_remember_the_page_that_any_of_them_brought() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = page(1, 1, None).root.to_text();
+        let of = |text: &str| {
+            let agency: Agency = text.parse().unwrap();
+            Memory::of(&agency, dir.path().to_path_buf())
+        };
+        let link = of(&format!("https://a.example/x#root={root}"));
+        let (domain, stranger) = (of("https://agency.example"), of("https://b.example"));
+        link.keep(&page(1, 1, None)).unwrap();
+        stranger.keep(&page(9, 1, None)).unwrap();
+        // by the domain the root changes twice while nobody follows the link
+        for brought in [page(1, 2, Some(2)), page(2, 3, Some(3)), page(3, 4, None)] {
+            domain.keep(&brought).unwrap();
+        }
+        let bytes = |memory: &Memory| memory.recall().unwrap().unwrap().bytes;
+        assert_eq!(bytes(&link), page(3, 4, None).bytes);
+        // and no older page takes its place, nor another root's
+        link.keep(&page(1, 1, None)).unwrap();
+        assert_eq!(bytes(&domain), page(3, 4, None).bytes);
+        assert_eq!(bytes(&stranger), page(9, 1, None).bytes);
+    }
+
+    #[test]
+    fn more_agencies_than_can_be_compared_are_said_to_be_too_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let address: Agency = "https://a.example".parse().unwrap();
+        let memory = Memory::of(&address, dir.path().to_path_buf());
+        memory.keep(&recalled(1)).unwrap();
+        let bytes = fs::read(memory.path().unwrap()).unwrap();
+        for number in 0..AGENCIES_MAX {
+            fs::write(memory.agencies().join(number.to_string()), &bytes).unwrap();
+        }
+        assert_eq!(memory.others().unwrap().len(), AGENCIES_MAX);
+        // what a killed program left half-way is none
+        fs::write(memory.agencies().join(".a.0123456789abcdef.part"), "").unwrap();
+        assert_eq!(memory.others().unwrap().len(), AGENCIES_MAX);
+        fs::write(memory.agencies().join("more"), &bytes).unwrap();
+        assert_eq!(memory.others().unwrap_err().code, Code::BadFile);
     }
 
     // covers: SUORA-DOC-104

@@ -136,6 +136,7 @@ pub async fn run(
         .memory
         .map(|folder| Memory::of(&config.agency, folder));
     let recalled = memory.as_ref().map(Memory::recall).transpose()?.flatten();
+    let others = memory.as_ref().map(Memory::others).transpose()?;
     let settings = Settings {
         role: config.role,
         seed: config.seed,
@@ -150,8 +151,13 @@ pub async fn run(
         commands: link,
         events: mut link_events,
     } = link::start(keys::draw()?, clock);
+    let mut engine = Engine::new(settings, keys::draw()?, clock.now());
+    engine.hold(clock.now(), &others.unwrap_or_default());
+    if faults.any_invite {
+        engine.send_any_invite();
+    }
     let mut node = Node {
-        engine: Engine::new(settings, keys::draw()?, clock.now()),
+        engine,
         clock,
         faults,
         config: Doors {

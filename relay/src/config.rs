@@ -111,8 +111,10 @@ impl Config {
              # Where nodes connect by WebSocket without TLS, for networks and programs that know\n\
              # nothing else; the link is encrypted all the same. Another port than control's.\n\
              {websocket}\n\n\
-             # Where /.well-known/suora and /health are served. Put your web server with\n\
-             # HTTPS for the agency's domain in front of it.\n\
+             # Where /health is served, and the agency's page to programs that know its root. The\n\
+             # web server of the agency's domain serves a copy of the page that was signed, and\n\
+             # never passes /.well-known/suora on to here: who took this relay over could show\n\
+             # a page and a root of its own.\n\
              http = \"{http}\"\n\n\
              # Where /metrics is served, for your own monitoring. Keep it off the internet.\n\
              metrics = \"127.0.0.1:{metrics}\"\n\n\

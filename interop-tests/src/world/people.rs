@@ -167,6 +167,10 @@ impl World {
         if self.setup.careless {
             engine.take_any_challenge();
         }
+        // officers of whom nobody asks a credential send what no honest node would
+        if self.setup.faults.unchecked_credential {
+            engine.send_any_invite();
+        }
         engine.handle_input(now, Input::Local(node.local.clone()));
         node.engine = Some(engine);
         node.finished = None;

@@ -71,3 +71,63 @@ async fn a_device_talks_with_two_agencies_at_once_and_neither_can_know_of_the_ot
     }
     assert_ne!(names[0], names[1]);
 }
+
+/// A second of silence as a WAV file: mono, 48 kHz, 16 bits.
+fn silence() -> Vec<u8> {
+    let (rate, bytes) = (48_000_u32, 96_000_u32);
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + bytes).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16_u32.to_le_bytes());
+    for half in [1_u16, 1] {
+        wav.extend(half.to_le_bytes());
+    }
+    wav.extend(rate.to_le_bytes());
+    wav.extend(bytes.to_le_bytes());
+    for half in [2_u16, 16] {
+        wav.extend(half.to_le_bytes());
+    }
+    wav.extend(b"data");
+    wav.extend(bytes.to_le_bytes());
+    wav.resize(wav.len() + bytes as usize, 0);
+    wav
+}
+
+/// How many packets of sound each end sends in a talk of four seconds in which nobody speaks:
+/// the citizen's, the officer's.
+async fn quiet_talk(is_sensitive: bool) -> Result<[u64; 2], Failure> {
+    let agency = Agency::new(program()).await?;
+    if is_sensitive {
+        let (from, to) = ("sensitive = false", "sensitive = true");
+        agency.change_page(from, to).await?;
+    }
+    let _relay = agency.serve(&[]).await?;
+    let path = agency.file("silence.wav");
+    std::fs::write(&path, silence()).map_err(|error| error.to_string())?;
+    let path = path.display().to_string();
+    let quiet = ["--camera", "none", "--mic", &path, "--auto-accept"];
+    let (key, credential) = agency.officer("officer", &[DESK]).await?;
+    let credential = credential.to_string_lossy().into_owned();
+    let arguments = [&quiet[..], &["--credential", &credential]].concat();
+    let officer = agency.attend(&key, &[], &arguments).await?;
+    let (key, _) = agency.key("citizen")?;
+    let arguments = [&quiet[..4], &["--seconds", "4"]].concat();
+    let (_, citizen) = agency.run("citizen", "call", &key, &arguments).await?;
+    let sent = |report: &Value| {
+        let sent = report["audio"]["sent"]["packets"].as_u64();
+        sent.ok_or_else(|| report.to_string())
+    };
+    Ok([sent(&citizen)?, sent(&ends(officer).await?)?])
+}
+
+// covers: SUORA-SEC-280
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_sensitive_desk_both_ends_send_their_silence_too() {
+    for sent in quiet_talk(true).await.unwrap() {
+        assert!(sent > 150, "{sent}");
+    }
+    // the control: at others silence is left out
+    for sent in quiet_talk(false).await.unwrap() {
+        assert!(sent < 100, "{sent}");
+    }
+}

@@ -84,7 +84,7 @@ async fn under_an_unchecking_relay(faults: &[&str]) -> Result<(String, bool), Fa
     let mut officer = agency
         .attend(
             &key,
-            &[],
+            &["any-invite"],
             &[
                 "--auto-accept",
                 "--camera",

@@ -376,6 +376,9 @@ impl Stage<'_> {
         let role = if name == "officer" { "officer" } else { "call" };
         // a socket's path is short on every system: a folder of its own in the temporary one
         let socket = std::env::temp_dir().join(format!("suora-{}-{name}", std::process::id()));
+        // each demo's agency has the same domain and another root
+        let memory = self.file("agency/memory");
+        let memory = std::path::absolute(&memory).map_err(file_fault(&memory))?;
         let mut child = Command::new(&self.node)
             .args([role, "--agency", address, "--desk", DESK])
             .args(["--loopback", "--listen", "127.0.0.1:0"])
@@ -389,6 +392,7 @@ impl Stage<'_> {
             .arg("--control")
             .arg(&socket)
             .args(arguments)
+            .env("XDG_DATA_HOME", &memory)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(self.log(name)?)

@@ -49,9 +49,11 @@ impl Engine {
 
     /// The other end names a page of this sequence. Whether it is newer than ours and may come.
     pub(super) fn hinted(&mut self, now: Now, sequence: u64) -> bool {
-        if !self.trust.is_behind(sequence) {
-            return false;
-        }
+        self.trust.is_behind(sequence) && self.may_cure(now)
+    }
+
+    /// Asks for the page, unless that was done just now. Whether one may come.
+    pub(super) fn may_cure(&mut self, now: Now) -> bool {
         if self.trust.may_ask(now.utc) {
             self.ask(now);
         }
@@ -122,6 +124,13 @@ impl Engine {
                 .with("this desk hides addresses, which needs a relayed path"));
         }
         Ok(desk)
+    }
+
+    /// Whether the desk wants the rhythm of speech hidden.
+    pub(super) fn is_sensitive(&self) -> bool {
+        let page = self.trust.descriptor();
+        page.and_then(|page| page.desk(&self.settings.desk))
+            .is_some_and(|desk| desk.sensitive)
     }
 
     fn open_link(&mut self) -> Result<(), Fault> {

@@ -213,10 +213,10 @@ impl Engine {
         Ok(())
     }
 
-    /// The page is as new as can be: judges an invite that waited for it.
+    /// The page is as new as can be: judges what waited for it, an invite at a citizen's.
     pub(super) fn judge_again(&mut self, now: Now) -> Result<(), Fault> {
         let Side::Citizen(contact) = &mut self.side else {
-            return Ok(());
+            return self.attend_again(now);
         };
         // the match it belongs to may be over
         let waits = contact.citizen.state() == State::Matched;

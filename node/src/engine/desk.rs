@@ -20,12 +20,25 @@ use super::{Engine, Role, Side};
 use crate::report::Peer;
 use crate::view::View;
 
+/// A credential that the relay handed on, and that does not stand under our page.
+#[derive(Debug)]
+struct Pending {
+    credential: Bytes,
+    fault: Fault,
+    /// It did not stand under the page that was asked for either.
+    judged: bool,
+}
+
 /// An officer at a desk.
 #[derive(Debug)]
 pub struct Attendance {
     /// The offer's machine.
     pub officer: Officer,
     credential: Bytes,
+    /// The last one that a newer page may make good.
+    pending: Option<Box<Pending>>,
+    /// An offer that waits for the page which is asked for.
+    held: Option<Box<Offer>>,
     matched: Option<Timestamp>,
     stopping: bool,
 }
@@ -36,6 +49,8 @@ impl Attendance {
         Self {
             officer: Officer::new(desk, credential.clone(), Status::Available),
             credential,
+            pending: None,
+            held: None,
             matched: None,
             stopping: false,
         }
@@ -55,10 +70,7 @@ impl Engine {
             Ok(Some(Action::Renewed(credential))) => return self.renewed(now, credential),
             Ok(Some(Action::Offer(offer))) => {
                 attendance.matched = Some(now.utc - self.rtt / 2);
-                if let Err(fault) = self.offered(now, &offer) {
-                    self.decline(fault.code);
-                    return Err(fault);
-                }
+                return self.asked(now, offer);
             }
             // a guest that refuses our proof: there is nothing to wait for
             Ok(Some(Action::Withdrawn(code)))
@@ -74,9 +86,31 @@ impl Engine {
         Ok(())
     }
 
-    /// The relay hands a credential on. It is no authority: the credential is taken if it is ours,
-    /// verifies for our desk, and is newer than the one we have.
+    /// The relay hands a credential on. One whose key our page does not list may be good all the
+    /// same: the page is asked for, and the last such credential waits for it.
     fn renewed(&mut self, now: Now, credential: Bytes) -> Result<(), Fault> {
+        let fault = match self.renew(now, &credential) {
+            Err(fault) if self.is_curable(now, &fault) => fault,
+            judged => return judged,
+        };
+        let Side::Officer(attendance) = &mut self.side else {
+            return Ok(());
+        };
+        let former = attendance.pending.replace(Box::new(Pending {
+            credential,
+            fault,
+            judged: false,
+        }));
+        if let Some(former) = former.filter(|former| !former.judged) {
+            self.show_fault(&former.fault);
+        }
+        self.may_cure(now);
+        Ok(())
+    }
+
+    /// The relay is no authority: a credential is taken if it is ours, verifies for our desk, and is
+    /// newer than the one we have.
+    fn renew(&mut self, now: Now, credential: &Bytes) -> Result<(), Fault> {
         let descriptor = self.trust.get()?.clone();
         let time = self.trust.time(now.utc)?;
         let Some(peer) = self.key.as_ref().map(Key::peer_id) else {
@@ -87,7 +121,7 @@ impl Engine {
             let signed: Signed<Credential> = Signed::from_bytes(bytes.clone())?;
             chain::officer(&signed, &descriptor, &peer, desk, time)
         };
-        let renewed = verify(&credential)?;
+        let renewed = verify(credential)?;
         let Side::Officer(attendance) = &mut self.side else {
             return Ok(());
         };
@@ -97,11 +131,103 @@ impl Engine {
             return Ok(());
         }
         attendance.credential = credential.clone();
+        attendance.pending = None;
         attendance.officer.renew(credential.clone());
         let until = renewed.not_after.as_secs();
-        self.out.push_back(Output::Keep(credential));
+        self.out.push_back(Output::Keep(credential.clone()));
         self.out.push_back(Output::View(View::Credential { until }));
         Ok(())
+    }
+
+    /// Whether what is wrong with a credential of ours may be the age of our page.
+    fn is_curable(&self, now: Now, fault: &Fault) -> bool {
+        fault.code == Code::BadSignature || self.trust.time(now.utc).is_err()
+    }
+
+    /// Asks for the page as soon as it may be asked for, while a credential waits for it.
+    pub(super) fn cure(&mut self, now: Now) {
+        if self.awaits_page() {
+            self.may_cure(now);
+        }
+    }
+
+    /// Whether a credential came that no page asked for since has judged.
+    fn awaits_page(&self) -> bool {
+        match &self.side {
+            Side::Officer(attendance) => {
+                let pending = attendance.pending.as_ref();
+                pending.is_some_and(|pending| !pending.judged)
+            }
+            Side::Citizen(_) => false,
+        }
+    }
+
+    /// The page is as new as can be: judges the credential and the offer that waited for it.
+    pub(super) fn attend_again(&mut self, now: Now) -> Result<(), Fault> {
+        let Side::Officer(attendance) = &mut self.side else {
+            return Ok(());
+        };
+        let (pending, held) = (attendance.pending.take(), attendance.held.take());
+        if let Some(pending) = pending
+            && let Err(fault) = self.renew(now, &pending.credential)
+        {
+            if !pending.judged {
+                self.show_fault(&fault);
+            }
+            // a page to come may list its key
+            if self.is_curable(now, &fault)
+                && let Side::Officer(attendance) = &mut self.side
+            {
+                attendance.pending = Some(Box::new(Pending {
+                    judged: true,
+                    ..*pending
+                }));
+            }
+        }
+        match held {
+            Some(offer) if self.stands(&offer) => self.asked(now, *offer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an offer was neither answered nor withdrawn.
+    fn stands(&self, offer: &Offer) -> bool {
+        match &self.side {
+            Side::Officer(attendance) => {
+                matches!(attendance.officer.state(), State::Offered(asked) if asked == offer)
+            }
+            Side::Citizen(_) => false,
+        }
+    }
+
+    /// An offer came. While a newer credential waits for a page, guests may know that page, and
+    /// refuse the credential that we have.
+    fn asked(&mut self, now: Now, offer: Offer) -> Result<(), Fault> {
+        if self.awaits_page()
+            && let Side::Officer(attendance) = &mut self.side
+        {
+            attendance.held = Some(Box::new(offer));
+            return Ok(());
+        }
+        if let Err(fault) = self.offered(now, &offer) {
+            self.decline(fault.code);
+            return Err(fault);
+        }
+        Ok(())
+    }
+
+    /// Our own invite does not stand: its guest would refuse it, and lose its ticket by that. The
+    /// offer waits for a page that may cure it, or goes to another officer.
+    fn uninvited(&mut self, now: Now, offer: &Offer, fault: &Fault) {
+        if fault.code == Code::BadSignature
+            && self.may_cure(now)
+            && let Side::Officer(attendance) = &mut self.side
+        {
+            attendance.held = Some(Box::new(offer.clone()));
+            return;
+        }
+        self.decline(fault.code);
+        self.show(fault, true);
     }
 
     /// An offer came: sign an invite, expect its guest, ask the person.
@@ -166,7 +292,6 @@ impl Engine {
             attempt: ticket.1,
             invite: signed.bytes().to_vec(),
         };
-        // An own invite that does not verify is sent all the same: its guest judges it, and says why.
         match chain::own_invite(&signed, &descriptor, time) {
             Ok(invited) => {
                 let (id, hash, dcid) = (
@@ -190,9 +315,14 @@ impl Engine {
                 self.say_officer(say);
                 self.show_connecting(id);
             }
-            Err(fault) => {
+            // its guest judges it, and says why
+            Err(fault) if self.any_invite => {
                 self.say_officer(say);
                 self.show(&fault, true);
+            }
+            Err(fault) => {
+                self.uninvited(now, offer, &fault);
+                return Ok(());
             }
         }
         self.out.push_back(Output::View(View::Offer {

@@ -272,6 +272,8 @@ pub enum SessionCommand {
     Send(Bytes),
     /// Both ends are proven.
     Warm,
+    /// The desk is sensitive: who watches packets is to learn little of who speaks when.
+    HideRhythm,
     /// The gate opens.
     Open,
     /// What the person wants to send.

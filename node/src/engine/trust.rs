@@ -1,5 +1,6 @@
 //! Which descriptor this node trusts (`spec/documents.md`, section 7): from whom it learnt the
-//! root, the newest page of it, when its source was last asked, and what time it can be.
+//! root, the newest page of it, which pages it knows by other addresses, when its source was last
+//! asked, and what time it can be.
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const HINTED: Duration = Duration::from_secs(10);
 pub struct Trust {
     /// The newest that was verified, in a former run perhaps: it may have ended.
     known: Option<Verified<Descriptor>>,
+    /// The newest page of each agency that is remembered, by whatever address.
+    others: Vec<Verified<Descriptor>>,
     /// When the source last had it.
     fetched: Option<Timestamp>,
     /// When the source was last asked, and whether it has not answered yet.
@@ -64,14 +67,43 @@ impl Trust {
     /// Takes what a former run left, whose root is trusted since then. What is damaged is
     /// [`Code::BadFile`]: to go on without it would be to forget the root.
     pub fn recall(&mut self, recalled: &Recalled) -> Result<(), Fault> {
-        let damaged = |fault: Fault| {
+        let known = read(recalled).map_err(|fault| {
             Fault::new(Code::BadFile).with(format!("what was remembered of this agency: {fault}"))
-        };
-        let signed = Signed::from_bytes(recalled.bytes.clone()).map_err(damaged)?;
-        let known = chain::descriptor_remembered(&signed, &recalled.root).map_err(damaged)?;
+        })?;
+        self.uncontradicted(&known)?;
         self.known = Some(known);
         self.fetched = Some(recalled.fetched);
         Ok(())
+    }
+
+    /// Takes what is remembered of agencies under other addresses. From now on no root but theirs,
+    /// and those that they name, speaks for a domain of theirs: that is [`Code::RootChanged`], also
+    /// where the known page does. What is damaged is [`Code::BadFile`].
+    pub fn hold(&mut self, others: &[Recalled]) -> Result<(), Fault> {
+        let pages: Result<Vec<_>, Fault> = others.iter().map(read).collect();
+        self.others = pages.map_err(|fault| {
+            Fault::new(Code::BadFile).with(format!("what was remembered of an agency: {fault}"))
+        })?;
+        match &self.known {
+            Some(known) => self.uncontradicted(known),
+            None => Ok(()),
+        }
+    }
+
+    /// Two sources that differ: the domain of this page is known under another root, which does not
+    /// name this one.
+    fn uncontradicted(&self, page: &Descriptor) -> Result<(), Fault> {
+        let differs = |other: &&Verified<Descriptor>| {
+            is_same_domain(&other.domain, &page.domain) && !continues(page, other)
+        };
+        match self.others.iter().find(differs) {
+            Some(other) => Err(Fault::new(Code::RootChanged).with(format!(
+                "{} is known under another root id, {}",
+                other.domain,
+                other.agency.to_text()
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Whether the source had this page within the last hour.
@@ -114,7 +146,8 @@ impl Trust {
 
     /// Verifies a fetched descriptor: under the given root, or as given when the file itself is
     /// trusted; and against the one that is known. A root that is known gives way only to one that
-    /// it named: else it is [`Code::RootChanged`]. Returns what is to be remembered.
+    /// it named: else it is [`Code::RootChanged`], as is another root than the one that the page's
+    /// domain is known under. Returns what is to be remembered.
     pub fn take(&mut self, fetched: &Fetched, now: Timestamp) -> Result<Recalled, Fault> {
         self.waits = false;
         let signed: Signed<Descriptor> = Signed::from_bytes(fetched.bytes.clone())?;
@@ -128,6 +161,12 @@ impl Trust {
             (Some(root), None) => chain::descriptor(&signed, root, now, None),
             (None, None) => chain::descriptor_as_given(&signed, now),
         }?;
+        self.uncontradicted(&verified)?;
+        for other in &mut self.others {
+            if continues(&verified, other) && verified.sequence > other.sequence {
+                other.clone_from(&verified);
+            }
+        }
         let recalled = Recalled {
             root: verified.agency,
             bytes: verified.bytes().clone(),
@@ -157,6 +196,24 @@ impl Trust {
         }
         self.proof(hello, Contradiction::Hello)
     }
+}
+
+/// The page that is remembered, verified under its root; it may have ended.
+pub fn read(recalled: &Recalled) -> Result<Verified<Descriptor>, Fault> {
+    let signed = Signed::from_bytes(recalled.bytes.clone())?;
+    chain::descriptor_remembered(&signed, &recalled.root)
+}
+
+/// Whether a page is of the root of a known one, or of the root that this one names as its next.
+pub fn continues(page: &Descriptor, known: &Descriptor) -> bool {
+    let is_next = |next: Hash| next.as_bytes() == page.agency.as_bytes();
+    known.agency == page.agency || known.next_root.is_some_and(is_next)
+}
+
+/// Whether two domains are one, however they are written. No domain is nobody's.
+fn is_same_domain(one: &str, other: &str) -> bool {
+    let one = one.trim_end_matches('.');
+    !one.is_empty() && one.eq_ignore_ascii_case(other.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -246,6 +303,71 @@ mod tests {
             let back = fetched(&page(&one, 9), &one, root);
             assert!(refused(trust.take(&back, NOW)).is_some());
         }
+    }
+
+    // covers: SUORA-DOC-106
+    #[test]
+    fn no_other_root_speaks_for_a_domain_that_is_known() {
+        let (one, other, next) = (key(1), key(2), key(3));
+        let mut known = page(&one, 5);
+        let remembered = |known: &Descriptor, by: &Key| {
+            let page = fetched(known, by, Some(known.agency));
+            Trust::default().take(&page, NOW).unwrap()
+        };
+        // whoever named the page: a link with its root, a file, the domain's web server
+        let evil = page(&other, 1);
+        for root in [Some(evil.agency), None] {
+            let mut trust = Trust::default();
+            trust.hold(&[remembered(&known, &one)]).unwrap();
+            let evil = fetched(&evil, &other, root);
+            assert_eq!(refused(trust.take(&evil, NOW)), Some(Code::RootChanged));
+            assert!(trust.descriptor().is_none());
+        }
+        // however it writes the name, and also where it began with another one
+        let mut trust = Trust::default();
+        trust.hold(&[remembered(&known, &one)]).unwrap();
+        let mut turned = evil.clone();
+        turned.domain = "elsewhere.example".into();
+        trust.take(&fetched(&turned, &other, None), NOW).unwrap();
+        (turned.domain, turned.sequence) = ("Agency.Example.".into(), 2);
+        let turned = fetched(&turned, &other, None);
+        assert_eq!(refused(trust.take(&turned, NOW)), Some(Code::RootChanged));
+        // what was remembered of both before contradicts itself
+        let mut trust = recalled(&remembered(&evil, &other));
+        let contradicted = trust.hold(&[remembered(&known, &one)]).unwrap_err();
+        assert_eq!(contradicted.code, Code::RootChanged);
+        // the same root by another address, and the one that it names, in one run and the next
+        let own = fetched(&page(&one, 6), &one, None);
+        let mut trust = Trust::default();
+        trust.hold(&[remembered(&known, &one)]).unwrap();
+        trust.take(&own, NOW).unwrap();
+        let heir = page(&next, 8);
+        known.sequence = 7;
+        known.next_root = Some(Hash::from_bytes(*heir.agency.as_bytes()));
+        trust.take(&fetched(&known, &one, None), NOW).unwrap();
+        trust.take(&fetched(&heir, &next, None), NOW).unwrap();
+        let mut trust = Trust::default();
+        trust.hold(&[remembered(&known, &one)]).unwrap();
+        trust.take(&fetched(&heir, &next, None), NOW).unwrap();
+        // who claims to have a successor is none
+        let mut claims = evil;
+        claims.next_root = Some(Hash::from_bytes(*known.agency.as_bytes()));
+        let mut trust = Trust::default();
+        trust.hold(&[remembered(&known, &one)]).unwrap();
+        let claims = fetched(&claims, &other, None);
+        assert_eq!(refused(trust.take(&claims, NOW)), Some(Code::RootChanged));
+    }
+
+    // covers: SUORA-DOC-106
+    #[test]
+    fn a_damaged_memory_of_another_agency_is_a_clear_fault() {
+        let damaged = Recalled {
+            root: page(&key(1), 1).agency,
+            bytes: Bytes::from_static(b"x"),
+            fetched: NOW,
+        };
+        let fault = Trust::default().hold(&[damaged]).unwrap_err();
+        assert_eq!(fault.code, Code::BadFile);
     }
 
     // covers: SUORA-DOC-012
