@@ -103,12 +103,13 @@ impl Memory {
     /// be held against a page at each call are [`Code::BadFile`], and so is one that cannot be
     /// read: it may be the one whose domain a stranger takes.
     pub fn others(&self) -> Result<Vec<Recalled>, Fault> {
-        let all = self.beside()?.into_iter();
+        let all = self.beside(self.path().as_deref())?.into_iter();
         Ok(all.map(|(_, recalled)| recalled).collect())
     }
 
-    fn beside(&self) -> Result<Vec<(PathBuf, Recalled)>, Fault> {
-        let (folder, own) = (self.agencies(), self.path());
+    /// All memories but this.
+    fn beside(&self, own: Option<&Path>) -> Result<Vec<(PathBuf, Recalled)>, Fault> {
+        let folder = self.agencies();
         let bad =
             |what: String| Fault::new(Code::BadFile).with(format!("{}: {what}", folder.display()));
         let entries = match fs::read_dir(&folder) {
@@ -122,7 +123,7 @@ impl Memory {
             // another program is writing it
             let is_part = entry.file_name().to_string_lossy().starts_with('.');
             let path = entry.path();
-            if is_part || own.as_ref() == Some(&path) {
+            if is_part || own == Some(&path) {
                 continue;
             }
             if others.len() >= AGENCIES_MAX {
@@ -147,15 +148,23 @@ impl Memory {
                 None => return Ok(()),
             },
         };
-        store(&path, recalled)?;
         let Ok(page) = trust::read(recalled) else {
-            return Ok(());
+            return store(&path, recalled);
         };
-        for (other, known) in self.beside()? {
+        // another program of this person may know more, the next root even
+        let knows_more = |there: &Recalled| {
+            trust::read(there).is_ok_and(|there| {
+                !trust::continues(&page, &there) || there.sequence > page.sequence
+            })
+        };
+        if !load(&path)?.is_some_and(|there| knows_more(&there)) {
+            store(&path, recalled)?;
+        }
+        for (other, known) in self.beside(Some(&path))? {
             let is_older = trust::read(&known).is_ok_and(|known| {
                 trust::continues(&page, &known) && page.sequence > known.sequence
             });
-            if is_older && other != path {
+            if is_older {
                 // when that source had it is another matter
                 let fetched = known.fetched;
                 let recalled = Recalled {
@@ -387,8 +396,26 @@ mod tests {
         assert_eq!(bytes(&link), page(3, 4, None).bytes);
         // and no older page takes its place, nor another root's
         link.keep(&page(1, 1, None)).unwrap();
+        assert_eq!(bytes(&link), page(3, 4, None).bytes);
         assert_eq!(bytes(&domain), page(3, 4, None).bytes);
         assert_eq!(bytes(&stranger), page(9, 1, None).bytes);
+    }
+
+    #[test]
+    fn of_a_file_whose_root_changed_twice_in_one_run_one_page_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agency.cose");
+        fs::write(&path, page(1, 1, None).bytes).unwrap();
+        let agency: Agency = path.to_str().unwrap().parse().unwrap();
+        let memory = Memory::of(&agency, dir.path().to_path_buf());
+        for taken in [page(1, 2, Some(2)), page(2, 3, Some(3)), page(3, 4, None)] {
+            memory.keep(&taken).unwrap();
+        }
+        let all = memory.beside(None).unwrap();
+        assert!(
+            all.iter()
+                .all(|(_, recalled)| recalled.bytes == page(3, 4, None).bytes)
+        );
     }
 
     #[test]

@@ -193,6 +193,8 @@ async fn the_page_is_held_against_what_this_device_remembers_as_a_call_would() {
             bytes: fs::read(page).unwrap().into(),
             fetched: suora_node::clock::Clock::start().now().utc,
         };
+        // what is there may be newer, and stays then
+        let _ = fs::remove_file(memory.path().unwrap());
         memory.keep(&recalled).unwrap();
     };
     let data = data.display().to_string();

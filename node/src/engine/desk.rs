@@ -70,7 +70,7 @@ impl Engine {
             Ok(Some(Action::Renewed(credential))) => return self.renewed(now, credential),
             Ok(Some(Action::Offer(offer))) => {
                 attendance.matched = Some(now.utc - self.rtt / 2);
-                return self.asked(now, offer);
+                return self.asked(now, offer, true);
             }
             // a guest that refuses our proof: there is nothing to wait for
             Ok(Some(Action::Withdrawn(code)))
@@ -185,7 +185,7 @@ impl Engine {
             }
         }
         match held {
-            Some(offer) if self.stands(&offer) => self.asked(now, *offer),
+            Some(offer) if self.stands(&offer) => self.asked(now, *offer, false),
             _ => Ok(()),
         }
     }
@@ -201,15 +201,16 @@ impl Engine {
     }
 
     /// An offer came. While a newer credential waits for a page, guests may know that page, and
-    /// refuse the credential that we have.
-    fn asked(&mut self, now: Now, offer: Offer) -> Result<(), Fault> {
-        if self.awaits_page()
+    /// refuse the credential that we have. An offer is held once: its guest waits.
+    fn asked(&mut self, now: Now, offer: Offer, first: bool) -> Result<(), Fault> {
+        if first
+            && self.awaits_page()
             && let Side::Officer(attendance) = &mut self.side
         {
             attendance.held = Some(Box::new(offer));
             return Ok(());
         }
-        if let Err(fault) = self.offered(now, &offer) {
+        if let Err(fault) = self.offered(now, &offer, first) {
             self.decline(fault.code);
             return Err(fault);
         }
@@ -218,8 +219,9 @@ impl Engine {
 
     /// Our own invite does not stand: its guest would refuse it, and lose its ticket by that. The
     /// offer waits for a page that may cure it, or goes to another officer.
-    fn uninvited(&mut self, now: Now, offer: &Offer, fault: &Fault) {
-        if fault.code == Code::BadSignature
+    fn uninvited(&mut self, now: Now, offer: &Offer, first: bool, fault: &Fault) {
+        if first
+            && fault.code == Code::BadSignature
             && self.may_cure(now)
             && let Side::Officer(attendance) = &mut self.side
         {
@@ -231,7 +233,7 @@ impl Engine {
     }
 
     /// An offer came: sign an invite, expect its guest, ask the person.
-    fn offered(&mut self, now: Now, offer: &Offer) -> Result<(), Fault> {
+    fn offered(&mut self, now: Now, offer: &Offer, first: bool) -> Result<(), Fault> {
         self.let_go(now);
         if self.session.is_some() || self.finished {
             return Err(Fault::new(Code::Busy));
@@ -321,7 +323,7 @@ impl Engine {
                 self.show(&fault, true);
             }
             Err(fault) => {
-                self.uninvited(now, offer, &fault);
+                self.uninvited(now, offer, first, &fault);
                 return Ok(());
             }
         }

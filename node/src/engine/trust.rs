@@ -162,6 +162,12 @@ impl Trust {
             (None, None) => chain::descriptor_as_given(&signed, now),
         }?;
         self.uncontradicted(&verified)?;
+        // another address of the same root may have brought more
+        let known = self.others.iter();
+        let known = known.filter(|other| other.agency == verified.agency);
+        if let Some(newest) = known.max_by_key(|other| other.sequence) {
+            chain::descriptor_after(&signed, newest, now)?;
+        }
         for other in &mut self.others {
             if continues(&verified, other) && verified.sequence > other.sequence {
                 other.clone_from(&verified);
@@ -336,6 +342,15 @@ mod tests {
         let mut trust = recalled(&remembered(&evil, &other));
         let contradicted = trust.hold(&[remembered(&known, &one)]).unwrap_err();
         assert_eq!(contradicted.code, Code::RootChanged);
+        // the same root by another address takes nothing back, and says one thing at a time
+        let mut trust = Trust::default();
+        trust.hold(&[remembered(&known, &one)]).unwrap();
+        let older = trust.take(&fetched(&page(&one, 4), &one, Some(known.agency)), NOW);
+        assert!(refused(older).is_some());
+        let mut two_faced = known.clone();
+        two_faced.revoked.push(key(7).peer_id());
+        let two_faced = trust.take(&fetched(&two_faced, &one, Some(known.agency)), NOW);
+        assert_eq!(refused(two_faced), Some(Code::Equivocation));
         // the same root by another address, and the one that it names, in one run and the next
         let own = fetched(&page(&one, 6), &one, None);
         let mut trust = Trust::default();
