@@ -250,7 +250,8 @@ impl Hub {
         Ok(())
     }
 
-    /// A person's no counts for this ticket as long as it waits; a node's trouble only for a moment.
+    /// A person's no counts for this ticket as long as it waits, and so does a proof that was refused;
+    /// a node's trouble only for a moment, and before its invite a proof is its own.
     fn declined(
         &mut self,
         now: Now,
@@ -259,7 +260,10 @@ impl Hub {
         code: Code,
     ) -> Result<(), Fault> {
         let offer = self.offered(peer, id, attempt)?;
-        let by_person = matches!(code, Code::Declined | Code::Cancelled) || code.is_refusal();
+        let state = self.tickets.get(&id).map(|ticket| &ticket.state);
+        let invited = !matches!(state, Some(State::Offered { invited: false, .. }));
+        let by_person =
+            matches!(code, Code::Declined | Code::Cancelled) || (code.is_refusal() && invited);
         if by_person && let Some(ticket) = self.tickets.get_mut(&id) {
             ticket.declined.insert(peer);
         }

@@ -97,16 +97,35 @@ fn an_officers_own_trouble_rests_it_for_a_moment_and_costs_the_ticket_nothing() 
     let mut stage = Stage::new();
     let (_, ticket) = stage.waits(1);
     let officer = stage.attends(&officer_key(1));
-    assert_eq!(stage.offer(officer), Some((ticket, 1)));
+    // a refusal before its invite is of its own proof
+    for (attempt, code) in [(1, Code::Busy), (2, Code::BadSignature)] {
+        assert_eq!(stage.offer(officer), Some((ticket, attempt)));
+        let declined = ToRelay::Declined {
+            ticket,
+            attempt,
+            code,
+        };
+        stage.send(officer, &declined).unwrap();
+        assert_eq!(stage.offer(officer), None);
+        stage.pass(SECOND);
+    }
+    assert_eq!(stage.offer(officer), Some((ticket, 3)));
+    // one after it is of its guest's
+    let (attempt, code, invite) = (3, Code::BadSignature, vec![1]);
+    let invite = ToRelay::Invite {
+        ticket,
+        attempt,
+        invite,
+    };
+    stage.send(officer, &invite).unwrap();
     let declined = ToRelay::Declined {
         ticket,
-        attempt: 1,
-        code: Code::Busy,
+        attempt,
+        code,
     };
     stage.send(officer, &declined).unwrap();
-    assert_eq!(stage.offer(officer), None);
     stage.pass(SECOND);
-    assert_eq!(stage.offer(officer), Some((ticket, 2)));
+    assert_eq!(stage.offer(officer), None);
 }
 
 // covers: SUORA-DSK-003
