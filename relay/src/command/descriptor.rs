@@ -339,7 +339,18 @@ impl Draft {
 
     /// Adds a peer id to those that are revoked; false when it is there already.
     fn revoke(&mut self, peer: &PeerId) -> Result<bool, Fault> {
-        let text = peer.to_text();
+        self.revoke_text(peer.to_text())
+    }
+
+    /// Revokes whom another page revokes too.
+    pub(super) fn revoke_as(&mut self, other: &Self) -> Result<(), Fault> {
+        for peer in other.page()?.revoked {
+            self.revoke_text(peer)?;
+        }
+        Ok(())
+    }
+
+    fn revoke_text(&mut self, text: String) -> Result<bool, Fault> {
         if self.page()?.revoked.contains(&text) {
             return Ok(false);
         }

@@ -176,7 +176,12 @@ impl What {
                 // it may not have come out, the last time
                 let is_made = next.join("descriptor.toml").exists();
                 let page = match is_made {
-                    true => Draft::read(&next)?,
+                    true => {
+                        // the old root may have revoked somebody since
+                        let mut page = Draft::read(&next)?;
+                        page.revoke_as(&draft)?;
+                        page
+                    }
                     false => draft.moved(&next),
                 };
                 page.sign(&key, &out, now)?;

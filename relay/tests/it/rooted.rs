@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use suora_protocol::documents::{self, Credential, Descriptor, Signed, Verified, chain};
 use suora_protocol::fault::{Code, Fault};
-use suora_protocol::identity::AgencyId;
+use suora_protocol::identity::{AgencyId, Key};
 use suora_protocol::time::Timestamp;
 use suora_relay::serve::boot;
 
@@ -280,10 +280,21 @@ fn a_step_whose_descriptor_did_not_come_out_is_repeated() {
 
     assert!(failure(to("change", "nowhere/page")).contains("cannot be written"));
     assert_eq!(agency.descriptor().sequence, naming.sequence);
+    // whom the old root revokes in between stays revoked
+    let revoked = Key::from_secret(&[77; 32]).peer_id();
+    let mut page_of_old: toml::Table =
+        toml::from_str(&fs::read_to_string(agency.path("root/descriptor.toml")).unwrap()).unwrap();
+    page_of_old.insert("revoked".into(), vec![revoked.to_text()].into());
+    fs::write(
+        agency.path("root/descriptor.toml"),
+        toml::to_string(&page_of_old).unwrap(),
+    )
+    .unwrap();
     let said = success(root(&agency, "change"));
     assert!(said.contains("was made already"), "{said}");
     let changed = chain::descriptor_after(&page(&agency), &naming, rig::now()).unwrap();
     assert_eq!(changed.agency, id);
+    assert_eq!(changed.revoked, [revoked]);
     assert!(changed.sequence > naming.sequence);
 }
 
