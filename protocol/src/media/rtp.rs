@@ -97,9 +97,9 @@ pub fn sound(
         captured: Some(frame.captured),
         payload: &frame.data,
     };
-    let over = frame.data.len() % STEP;
-    let padding = u8::try_from(STEP - over).ok();
-    build(out, padding.filter(|_| padded && over > 0))
+    let over = frame.data.len().next_multiple_of(STEP) - frame.data.len();
+    let padding = u8::try_from(over).ok();
+    build(out, padding.filter(|over| padded && *over > 0))
 }
 
 fn build(out: Out<'_>, padding: Option<u8>) -> Result<Vec<u8>, Fault> {

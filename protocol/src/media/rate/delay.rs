@@ -101,11 +101,11 @@ impl Usual {
         }
     }
 
-    /// The least of at least so many seconds.
-    fn least(&self, known: usize) -> Option<i64> {
+    /// The least of the medians, once it is known.
+    fn least(&self) -> Option<i64> {
         self.medians
             .least()
-            .filter(|_| self.medians.0.len() >= known)
+            .filter(|_| self.medians.0.len() >= KNOWN)
     }
 }
 
@@ -134,7 +134,7 @@ impl Delay {
             self.trips.take(second, trip);
             self.usual.take(second, Some(trip));
             let least = self.trips.least().unwrap_or(trip);
-            let usual = self.usual.least(KNOWN).unwrap_or(least);
+            let usual = self.usual.least().unwrap_or(least);
             self.round_trip = Some(duration(least));
             self.usual_trip = Some(duration(usual.clamp(least, least + USUAL_MAX)));
         }
