@@ -261,10 +261,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
-    use suora_protocol::documents::{Descriptor, Names};
     use suora_protocol::identity::Key;
 
     use super::*;
@@ -328,28 +325,15 @@ mod tests {
 
     /// A page of this root, as it would be remembered.
     fn page(root: u8, sequence: u64, next: Option<u8>) -> Recalled {
-        let root = Key::from_secret(&[root; 32]);
-        let id = |key: &Key| AgencyId::of_root(&key.peer_id());
-        let now = Timestamp::from_secs(1_800_000_000);
-        let heir = next.map(|next| Key::from_secret(&[next; 32]));
-        let page = Descriptor {
-            agency: id(&root),
-            root: root.peer_id(),
-            names: Names::default(),
-            domain: "agency.example".into(),
-            relays: Vec::new(),
-            keys: Vec::new(),
-            desks: Vec::new(),
-            revoked: Vec::new(),
-            sequence,
-            issued_at: now,
-            not_after: now + Duration::from_secs(86_400),
-            next_root: heir.map(|heir| Hash::from_bytes(*id(&heir).as_bytes())),
-        };
+        let key = |seed: u8| Key::from_secret(&[seed; 32]);
+        let (root, heir) = (key(root), next.map(key));
+        let mut page = trust::tests::page(&root, sequence);
+        let id = |heir: Key| AgencyId::of_root(&heir.peer_id());
+        page.next_root = heir.map(|heir| Hash::from_bytes(*id(heir).as_bytes()));
         Recalled {
             root: page.agency,
             bytes: documents::sign(&page, &root).unwrap().bytes().clone(),
-            fetched: now,
+            fetched: page.issued_at,
         }
     }
 

@@ -223,7 +223,7 @@ fn is_same_domain(one: &str, other: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use suora_protocol::documents::{self, Names};
     use suora_protocol::identity::{AgencyId, Key};
 
@@ -236,7 +236,8 @@ mod tests {
         Key::from_secret(&[number; 32])
     }
 
-    fn page(root: &Key, sequence: u64) -> Descriptor {
+    /// A page of this root.
+    pub(crate) fn page(root: &Key, sequence: u64) -> Descriptor {
         Descriptor {
             agency: AgencyId::of_root(&root.peer_id()),
             root: root.peer_id(),
