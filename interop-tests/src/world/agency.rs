@@ -111,6 +111,19 @@ impl Agency {
         }
     }
 
+    /// Lists another issuing key on the next page, and signs by it from now on.
+    pub fn take_issuing(&mut self, issuing: Key, now: Timestamp) {
+        let id = "issuing-next";
+        self.page.keys.push(UseKey {
+            id: id.into(),
+            key: issuing.peer_id(),
+            use_: KeyUse::Issuing,
+            not_after: now + DAY,
+        });
+        self.page.sequence += 1;
+        (self.issuing, self.issuing_id) = (issuing, id.into());
+    }
+
     /// A signed credential of an officer at [`DESK`].
     pub fn issue_officer(&self, peer: PeerId, now: Timestamp) -> Bytes {
         self.issue(&self.officer(peer, now))

@@ -72,25 +72,17 @@ async fn a_device_talks_with_two_agencies_at_once_and_neither_can_know_of_the_ot
     assert_ne!(names[0], names[1]);
 }
 
-/// A second of silence as a WAV file: mono, 48 kHz, 16 bits.
-fn silence() -> Vec<u8> {
-    let (rate, bytes) = (48_000_u32, 96_000_u32);
-    let mut wav = b"RIFF".to_vec();
-    wav.extend((36 + bytes).to_le_bytes());
-    wav.extend(b"WAVEfmt ");
-    wav.extend(16_u32.to_le_bytes());
-    for half in [1_u16, 1] {
-        wav.extend(half.to_le_bytes());
-    }
-    wav.extend(rate.to_le_bytes());
-    wav.extend(bytes.to_le_bytes());
-    for half in [2_u16, 16] {
-        wav.extend(half.to_le_bytes());
-    }
-    wav.extend(b"data");
-    wav.extend(bytes.to_le_bytes());
-    wav.resize(wav.len() + bytes as usize, 0);
-    wav
+/// Writes a second of silence.
+fn silence(path: &Path) -> Result<(), hound::Error> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 48_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec)?;
+    (0..48_000).try_for_each(|_| writer.write_sample(0_i16))?;
+    writer.finalize()
 }
 
 /// How many packets of sound each end sends in a talk of four seconds in which nobody speaks:
@@ -103,7 +95,7 @@ async fn quiet_talk(is_sensitive: bool) -> Result<[u64; 2], Failure> {
     }
     let _relay = agency.serve(&[]).await?;
     let path = agency.file("silence.wav");
-    std::fs::write(&path, silence()).map_err(|error| error.to_string())?;
+    silence(&path).map_err(|error| error.to_string())?;
     let path = path.display().to_string();
     let quiet = ["--camera", "none", "--mic", &path, "--auto-accept"];
     let (key, credential) = agency.officer("officer", &[DESK]).await?;

@@ -160,24 +160,16 @@ fn a_node_keeps_only_its_own_newer_and_valid_credential() {
 /// The agency lists another issuing key on its next page and signs by it from now on. The relay
 /// does not know that page yet.
 fn takes_another_key(world: &mut World) {
-    let issuing = Key::from_secret(&[78; 32]);
     let now = world.now().utc;
-    let agency = &mut world.agency;
-    agency.page.keys.push(UseKey {
-        id: "issuing-next".into(),
-        key: issuing.peer_id(),
-        use_: KeyUse::Issuing,
-        not_after: now + 24 * HOUR,
-    });
-    agency.page.sequence += 1;
-    (agency.issuing, agency.issuing_id) = (issuing, "issuing-next".into());
+    world.agency.take_issuing(Key::from_secret(&[78; 32]), now);
 }
 
 /// The agency takes its former issuing key from its page.
 fn drops_the_former_key(world: &mut World) {
-    let former = |key: &UseKey| key.use_ == KeyUse::Issuing && key.id != "issuing-next";
-    world.agency.page.keys.retain(|key| !former(key));
-    world.agency.page.sequence += 1;
+    let agency = &mut world.agency;
+    let former = |key: &UseKey| key.use_ == KeyUse::Issuing && key.id != agency.issuing_id;
+    agency.page.keys.retain(|key| !former(key));
+    agency.page.sequence += 1;
 }
 
 /// A credential by the key that signs now, brought to the relay.

@@ -10,7 +10,7 @@ use suora_interop::world::{Agency, Manner, Message, NodeId, Setup, World, base};
 use suora_node::engine::ports::Contradiction;
 use suora_node::intent::Intent;
 use suora_node::view::Stage;
-use suora_protocol::documents::{Hello, KeyUse, UseKey};
+use suora_protocol::documents::Hello;
 use suora_protocol::fault::Code;
 use suora_protocol::identity::{Hash, Key, PeerId};
 use suora_protocol::wire::citizen::FromRelay as FromHub;
@@ -84,17 +84,9 @@ fn changed_key(web_server: bool) -> (World, NodeId) {
     let anna = world.citizen();
     world.run(secs(5));
     world.kill(anna);
-    let issuing = Key::from_secret(&[77; 32]);
     let now = world.now().utc;
-    let agency = &mut world.agency;
-    agency.page.keys = vec![UseKey {
-        id: "issuing-next".into(),
-        key: issuing.peer_id(),
-        use_: KeyUse::Issuing,
-        not_after: now + 24 * HOUR,
-    }];
-    agency.page.sequence += 1;
-    (agency.issuing, agency.issuing_id) = (issuing, "issuing-next".into());
+    world.agency.page.keys.clear();
+    world.agency.take_issuing(Key::from_secret(&[77; 32]), now);
     world.publish();
     let otto = world.officer();
     world.run(secs(5));
