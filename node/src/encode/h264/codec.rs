@@ -15,7 +15,7 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::media::h264;
 use suora_protocol::time::Timestamp;
 
-use super::quantiser::{Quantiser, keyframe_most};
+use super::quantiser::{Quantiser, keyframe_most, picture_most};
 
 /// How often a keyframe is encoded until it has about the bytes it may have.
 const TRIES: usize = 4;
@@ -152,14 +152,21 @@ impl Codec {
             return Err(Fault::new(Code::Internal).with("a picture of another size than it says"));
         }
         self.quantiser.pass(at, target);
+        let most = keyframe_most(width * height, target);
         let unit = if keyframe || !self.begun {
-            self.keyframe(picture, at, target)?
+            self.keyframe(picture, at, most)?
         } else {
-            let quantiser = self.quantiser.picture(target, fps, self.motion(picture));
+            let motion = self.motion(picture);
+            let quantiser = self.quantiser.picture(target, fps, motion);
             let unit = self.run(picture, at, quantiser)?;
-            self.quantiser
-                .made(unit.keyframe, quantiser, unit.data.len());
-            unit
+            self.quantiser.made(false, quantiser, unit.data.len());
+            let bound = picture_most(target, fps);
+            if unit.data.len() > bound {
+                // most often another scene, or a light that went on
+                self.keyframe(picture, at, most.min(bound))?
+            } else {
+                unit
+            }
         };
         self.see(picture);
         self.quantiser.spent(unit.data.len());
@@ -192,9 +199,8 @@ impl Codec {
 
     /// A keyframe within its bound: what is too large, or much too small, is encoded again.
     /// Nobody misses the first try, since nothing refers to what is before a keyframe.
-    fn keyframe(&mut self, picture: Planes<'_>, at: Timestamp, target: u32) -> Result<Unit, Fault> {
+    fn keyframe(&mut self, picture: Planes<'_>, at: Timestamp, most: usize) -> Result<Unit, Fault> {
         let pixels = self.size.0 * self.size.1;
-        let most = keyframe_most(pixels, target);
         let mut tried = None;
         for left in (0..TRIES).rev() {
             let mut quantiser = self.quantiser.keyframe(pixels, most);

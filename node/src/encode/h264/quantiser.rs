@@ -26,9 +26,9 @@ const STILL: f64 = 0.2;
 const LEARN: (f64, f64) = (0.6, 0.25);
 /// What is taken of a bound, for what a guess may be off.
 const ROOM: f64 = 0.8;
-/// A picture that differs by more luma than this on the mean, of 255, is another scene, which
-/// costs what a keyframe would, and is to have so many seconds of the target at most.
-const CUT: (f64, f64) = (12.0, 0.125);
+/// A picture that refers to the last has so many seconds of the target at most, or so many
+/// pictures' share.
+const PICTURE: (f64, f64) = (0.125, 3.0);
 /// Bits that were not spent are saved for so many seconds of the target.
 const SAVED: f64 = 0.1;
 /// Over so many seconds of the target a picture is left out.
@@ -48,6 +48,13 @@ pub fn keyframe_most(pixels: u32, target: u32) -> usize {
     by_size.min(by_target).max(KEYFRAME_LEAST) as usize
 }
 
+/// Most bytes of a picture that refers to the last, at `target` bits a second and so many
+/// pictures a second.
+pub fn picture_most(target: u32, fps: f64) -> usize {
+    let (seconds, shares) = PICTURE;
+    (f64::from(target) / 8.0 * seconds.max(shares / fps.max(1.0))) as usize
+}
+
 /// The quantisers of one track of one size.
 #[derive(Debug)]
 pub struct Quantiser {
@@ -56,10 +63,6 @@ pub struct Quantiser {
     last: f64,
     /// Logarithm of what moves in the picture.
     motion: f64,
-    /// Of a keyframe of which nothing is known.
-    guess: f64,
-    /// The next picture is of another scene.
-    cut: bool,
     /// Bits spent over the target, and when that was counted.
     ahead: (f64, Timestamp),
 }
@@ -71,8 +74,6 @@ impl Quantiser {
             levels: [None; 2],
             last: 36.0,
             motion: 0.0,
-            guess: 0.0,
-            cut: false,
             ahead: (0.0, now),
         }
     }
@@ -96,14 +97,6 @@ impl Quantiser {
         let level = *self.levels[0].get_or_insert(nominal.log2() + SLOPE * self.last - self.motion);
         let best = (level + self.motion - wanted.max(64.0).log2()) / SLOPE;
         let best = best.clamp(self.last - STEPS.1, self.last + STEPS.0);
-        self.cut = motion > CUT.0;
-        let best = if self.cut {
-            // the last scene may have been a black wall
-            let level = self.levels[1].unwrap_or(0.0).max(self.guess);
-            best.max((level - (f64::from(target) * CUT.1 * ROOM).log2()) / SLOPE)
-        } else {
-            best
-        };
         self.last = best.clamp(FINEST, COARSEST).round();
         self.last as u8
     }
@@ -111,8 +104,8 @@ impl Quantiser {
     /// The quantiser of a keyframe of `pixels` that may have so many bytes.
     pub fn keyframe(&mut self, pixels: u32, most: usize) -> u8 {
         // a first guess: at quantiser 38 a talking head has a third of a bit a pixel
-        self.guess = (f64::from(pixels) * 0.33).log2() + SLOPE * 38.0;
-        let level = *self.levels[1].get_or_insert(self.guess);
+        let guess = (f64::from(pixels) * 0.33).log2() + SLOPE * 38.0;
+        let level = *self.levels[1].get_or_insert(guess);
         let best = (level - (most as f64 * 8.0 * ROOM).log2()) / SLOPE;
         self.last = best.ceil().clamp(FINEST, COARSEST);
         self.last as u8
@@ -121,13 +114,12 @@ impl Quantiser {
     /// What the encoder made with this quantiser.
     pub fn made(&mut self, keyframe: bool, quantiser: u8, bytes: usize) {
         let bits = (bytes as f64 * 8.0).max(64.0);
-        let whole = keyframe || std::mem::take(&mut self.cut);
-        let motion = if whole { 0.0 } else { self.motion };
+        let motion = if keyframe { 0.0 } else { self.motion };
         let seen = bits.log2() + SLOPE * f64::from(quantiser) - motion;
-        let level = &mut self.levels[usize::from(whole)];
+        let level = &mut self.levels[usize::from(keyframe)];
         *level = Some(match *level {
-            Some(level) if !whole && seen > level => level + (seen - level) * LEARN.0,
-            Some(level) if !whole => level + (seen - level) * LEARN.1,
+            Some(level) if !keyframe && seen > level => level + (seen - level) * LEARN.0,
+            Some(level) if !keyframe => level + (seen - level) * LEARN.1,
             _ => seen,
         });
         self.last = f64::from(quantiser);
