@@ -18,12 +18,15 @@ fn main() -> Result<ExitCode, Fault> {
         print!(" {name:>10}");
     }
     println!();
-    let mut missed = 0;
+    let (mut missed, mut caught) = (0, 0);
     for row in rows {
         let miss = !row.holds(0);
         missed += usize::from(miss);
+        caught += usize::from(!row.holds(2));
         println!("{row}{}", if miss { "  missed" } else { "" });
     }
-    println!("aims missed by ours: {missed}");
-    Ok(ExitCode::from(u8::from(missed > 0)))
+    println!("aims missed by ours: {missed}; by the constant window, the control: {caught}");
+    // a table that a broken controller passes says nothing of a good one
+    let fails = missed > 0 || caught == 0;
+    Ok(ExitCode::from(u8::from(fails)))
 }

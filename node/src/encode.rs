@@ -102,9 +102,9 @@ pub fn video(
             if stop.is_set() {
                 return;
             }
-            if control.is_wanted()
-                && let Some(frame) = encoder.encode(&picture, &control)
-            {
+            if !control.is_wanted() {
+                encoder.skip(picture.captured);
+            } else if let Some(frame) = encoder.encode(&picture, &control) {
                 out(frame);
             }
         }

@@ -292,6 +292,11 @@ impl Task {
             .flatten()
             .min()
             .unwrap_or(second);
+            // whoever floods us with packets keeps nobody from being looked after
+            if deadline <= now.mono {
+                second = self.due(now, second, control).await?;
+                continue;
+            }
             tokio::select! {
                 biased;
                 // 1. what the engine says
@@ -335,23 +340,31 @@ impl Task {
                     self.uplink.on_acked(now, stream);
                 }
                 // 9. deadlines
-                () = tokio::time::sleep_until(deadline.into()) => {
-                    let now = self.now();
-                    self.uplink.tick(now);
-                    self.downward(now)?;
-                    if now.mono >= second {
-                        second = now.mono + Duration::from_secs(1);
-                        self.stats(now, control).await;
-                        if self.uplink.round_trip().is_none() {
-                            // who sends nothing gets no reports
-                            self.downlink.round_trip(now, self.connection.rtt())?;
-                        }
-                        let heard = self.connection.stats().udp_rx.datagrams;
-                        self.alive.heard(now.mono, heard, self.open)?;
-                    }
-                }
+                () = tokio::time::sleep_until(deadline.into()) => {}
             }
         }
+    }
+
+    /// Does what is due now; `second` is when the figures are, and the answer when they are next.
+    async fn due(
+        &mut self,
+        now: Now,
+        second: Instant,
+        control: &control::Control,
+    ) -> Result<Instant, Fault> {
+        self.uplink.tick(now);
+        self.downward(now)?;
+        if now.mono < second {
+            return Ok(second);
+        }
+        self.stats(now, control).await;
+        if self.uplink.round_trip().is_none() {
+            // who sends nothing gets no reports
+            self.downlink.round_trip(now, self.connection.rtt())?;
+        }
+        let heard = self.connection.stats().udp_rx.datagrams;
+        self.alive.heard(now.mono, heard, self.open)?;
+        Ok(now.mono + Duration::from_secs(1))
     }
 
     fn command(

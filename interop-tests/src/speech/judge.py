@@ -29,6 +29,7 @@ SURE = 0.35  # least correlation of a place that counts
 FAINT = 0.02  # share of the mean power of speech under which there is none
 LOUD = 0.1  # share from which on it cannot be missed
 PITCH = RATE // 100  # how far a place may be mistaken by a period of the voice
+STRETCH = RATE // 50  # how far by time that is stretched within a piece
 EPS = 1e-9
 
 
@@ -73,6 +74,25 @@ def unwrap(found, period):
     return middles[near], lags[near]
 
 
+def unheard(line, said, got, wanted):
+    """How many samples of a piece are nothing like what was said. Where time is stretched
+    inside it, each half has its own place."""
+
+    def is_like(at, part, reach):
+        return places(line[at - reach : at + len(part) + reach], part).max() >= SURE
+
+    floor = FAINT * np.mean(wanted * wanted)
+    half = len(got) // 2
+    if np.mean(got * got) >= floor and is_like(said, got, PITCH):
+        return 0
+    lost = 0
+    for at in (0, half):
+        part = got[at : at + half]
+        if np.mean(part * part) < floor or not is_like(said + at, part, STRETCH):
+            lost += half
+    return lost
+
+
 def judge(spoken, recorded):
     heard, round_ = band(recorded), band(spoken)
     period = len(round_)
@@ -115,9 +135,8 @@ def judge(spoken, recorded):
         pieces.append((begin, said))
         if np.mean(wanted * wanted) > LOUD * power:
             result["spoken_ms"] += 1_000 * HOP / RATE
-            alike = places(line[said - PITCH : said + HOP + PITCH], got).max()
-            if alike < SURE or np.mean(got * got) < FAINT * np.mean(wanted * wanted):
-                result["lost_ms"] += 1_000 * HOP / RATE
+            lost = unheard(line, said, got, wanted)
+            result["lost_ms"] += 1_000 * lost / RATE
     scale, hop = FULL // RATE, HOP * FULL // RATE
     wide = np.tile(spoken, rounds)
     clean = [wide[said * scale : said * scale + hop] for _, said in pieces]

@@ -54,6 +54,11 @@ impl Encoder {
         }
     }
 
+    /// A picture of this moment is not wanted: what comes next is no slower source.
+    pub const fn skip(&mut self, captured: Timestamp) {
+        self.pace.last = captured;
+    }
+
     fn try_encode(
         &mut self,
         picture: &Picture,
@@ -442,6 +447,55 @@ mod tests {
         assert_eq!(widths, [640, 480, 320]);
         // two seconds of 15 pictures, less what keyframes cost
         assert!((24..=31).contains(&sizes[2].1), "{sizes:?}");
+    }
+
+    #[test]
+    fn scenes_that_change_all_the_time_are_few_keyframes() {
+        let (mut pictures, others) = (clip("citizen.mp4", 50), clip("officer.mp4", 50));
+        for (picture, other) in pictures.iter_mut().zip(others).skip(15).step_by(2) {
+            picture.data = other.data;
+        }
+        let frames = encode(&pictures, &Control::new(600_000));
+        let keyframes = frames.iter().filter(|frame| frame.keyframe);
+        let at: Vec<i64> = keyframes.map(|frame| frame.captured.as_millis()).collect();
+        assert!(at.len() > 1, "such pictures have little in common");
+        assert!(at.windows(2).all(|two| two[1] - two[0] >= 250), "{at:?}");
+    }
+
+    #[test]
+    fn a_scene_on_a_narrow_way_is_one_keyframe_for_each_size() {
+        let pictures = clip("officer.mp4", 100);
+        for target in [80_000, 150_000, 300_000] {
+            let frames = encode(&pictures, &Control::new(target));
+            let widths: std::collections::BTreeSet<u16> = frames.iter().map(|f| f.width).collect();
+            let keyframes = frames.iter().filter(|frame| frame.keyframe).count();
+            assert!(keyframes <= widths.len() + 1, "{keyframes} at {target}");
+        }
+    }
+
+    #[test]
+    fn pictures_that_were_not_wanted_make_the_next_no_larger() {
+        let pictures = clip("citizen.mp4", 60);
+        let control = Control::new(300_000);
+        let after = |skip: bool| {
+            let mut encoder = Encoder::new(25);
+            for picture in &pictures[..20] {
+                encoder.encode(picture, &control);
+            }
+            for picture in &pictures[20..45] {
+                if skip {
+                    encoder.skip(picture.captured);
+                }
+            }
+            let frames = pictures[45..55]
+                .iter()
+                .filter_map(|picture| encoder.encode(picture, &control));
+            frames.map(|frame| frame.data.len()).sum::<usize>() * 8
+        };
+        // ten pictures are 0.4 s
+        let (held, slow) = (after(true), after(false));
+        assert!(held < 300_000 * 55 / 100, "{held}");
+        assert!(held < slow, "{held} {slow}: a slow source has larger ones");
     }
 
     #[test]

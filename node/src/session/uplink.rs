@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, BoxFuture, abortable};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use quinn::{Connection, SendStream, VarInt};
@@ -28,12 +28,19 @@ const LEAST: u32 = 80_000;
 /// A connection as sending sees it.
 struct Wire {
     connection: Connection,
-    /// Streams that the other end will have whole.
-    acks: FuturesUnordered<BoxFuture<'static, u64>>,
+    /// Streams that the other end will have whole; `None`: one that was reset.
+    acks: FuturesUnordered<BoxFuture<'static, Option<u64>>>,
+}
+
+/// A stream of ours.
+struct Picture {
+    stream: SendStream,
+    /// Once all of it was written: QUIC tells nothing more of a stream that is reset.
+    ack: Option<AbortHandle>,
 }
 
 impl Quic for Wire {
-    type Stream = SendStream;
+    type Stream = Picture;
 
     fn way(&self) -> Way {
         congestion::way(self.connection.congestion_state())
@@ -44,36 +51,40 @@ impl Quic for Wire {
         let _ = self.connection.send_datagram(bytes);
     }
 
-    fn open(&mut self) -> Result<Option<SendStream>, Gone> {
-        self.connection
-            .open_uni()
-            .now_or_never()
-            .transpose()
-            .map_err(|_| Gone)
+    fn open(&mut self) -> Result<Option<Picture>, Gone> {
+        let opened = self.connection.open_uni().now_or_never().transpose();
+        let stream = opened.map_err(|_| Gone)?;
+        Ok(stream.map(|stream| Picture { stream, ack: None }))
     }
 
-    fn write(&mut self, stream: &mut SendStream, bytes: &[u8]) -> Result<usize, Gone> {
-        let written = stream.write(bytes).now_or_never().transpose();
+    fn write(&mut self, picture: &mut Picture, bytes: &[u8]) -> Result<usize, Gone> {
+        let written = picture.stream.write(bytes).now_or_never().transpose();
         written.map(Option::unwrap_or_default).map_err(|_| Gone)
     }
 
-    fn finish(&mut self, number: u64, stream: &mut SendStream) {
-        if stream.finish().is_ok() {
-            let stopped = stream.stopped();
-            self.acks.push(stopped.map(move |_| number).boxed());
+    fn finish(&mut self, number: u64, picture: &mut Picture) {
+        if picture.stream.finish().is_ok() {
+            let (stopped, ack) = abortable(picture.stream.stopped());
+            let told = stopped.map(move |stopped| stopped.is_ok().then_some(number));
+            self.acks.push(told.boxed());
+            picture.ack = Some(ack);
         }
     }
 
-    fn reset(&mut self, mut stream: SendStream) {
+    fn reset(&mut self, mut picture: Picture) {
         // one that is whole and acknowledged cannot be reset, and need not be
-        let _ = stream.reset(VarInt::from_u32(0));
+        if picture.stream.reset(VarInt::from_u32(0)).is_ok()
+            && let Some(ack) = picture.ack
+        {
+            ack.abort();
+        }
     }
 }
 
 /// Our sound and picture on their way out.
 pub struct Uplink {
     wire: Wire,
-    outgoing: Outgoing<SendStream>,
+    outgoing: Outgoing<Picture>,
     encoder: Arc<Control>,
     size: Option<(u32, u32)>,
     /// Pictures that had left when this was last asked.
@@ -173,7 +184,11 @@ impl Uplink {
 
     /// The next stream that the other end has whole. Safe to cancel.
     pub async fn acked(&mut self) -> Option<u64> {
-        self.wire.acks.next().await
+        loop {
+            if let Some(number) = self.wire.acks.next().await? {
+                return Some(number);
+            }
+        }
     }
 
     /// The other end has this stream.
@@ -239,5 +254,77 @@ impl Uplink {
         let rate = self.outgoing.rate();
         self.encoder.set_sound(rate.allotted().sound);
         self.encoder.set_loss(self.outgoing.guard().percent());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use suora_protocol::documents::{Dcid, SessionId};
+    use suora_protocol::identity::Hash;
+    use suora_protocol::media::outgoing::Quic as _;
+
+    use super::*;
+    use crate::Faults;
+    use crate::clock::Clock;
+    use crate::endpoint::{Endpoint, Listen};
+    use crate::engine::ports::{Dial, Expected};
+
+    /// The sending ends of a connection over loopback; endpoints live as long.
+    async fn pair() -> ([Endpoint; 2], [Connection; 2]) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listen = Listen {
+            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            loopback: true,
+            ..Listen::default()
+        };
+        let new = || Endpoint::new(&listen, Clock::start().now().utc, Faults::default()).unwrap();
+        let (host, guest) = (new(), new());
+        let (session, dcid) = (SessionId::from_bytes([1; 16]), Dcid::from_bytes([7; 20]));
+        let invite = Hash::of(b"invite");
+        let expected = host.expect(Expected {
+            session,
+            dcid,
+            invite,
+            require_pq: false,
+        });
+        let dialled = guest.dial(&Dial {
+            session,
+            dcid,
+            addresses: host.addresses(),
+            fingerprint: host.fingerprint(),
+            invite,
+            require_pq: false,
+        });
+        let guest_end = dialled.unwrap().await.unwrap().unwrap().connection;
+        let host_end = expected.await.unwrap().unwrap().connection;
+        ([host, guest], [host_end, guest_end])
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_picture_that_is_reset_leaves_nothing_behind_and_one_that_is_not_is_acknowledged() {
+        let (_endpoints, [host, _guest]) = pair().await;
+        let mut wire = Wire {
+            connection: host,
+            acks: FuturesUnordered::new(),
+        };
+        for number in 0..20 {
+            let mut picture = wire.open().unwrap().unwrap();
+            assert_eq!(wire.write(&mut picture, &[9; 900]), Ok(900));
+            wire.finish(number, &mut picture);
+            // asked for once, as the session does, before anything came back
+            let _ = wire.acks.next().now_or_never();
+            if number < 19 {
+                wire.reset(picture);
+            }
+        }
+        let mut told = Vec::new();
+        let wait = Duration::from_secs(20);
+        while !wire.acks.is_empty() {
+            let next = tokio::time::timeout(wait, wire.acks.next()).await;
+            told.extend(next.unwrap().unwrap());
+        }
+        assert_eq!(told, [19]);
     }
 }

@@ -101,6 +101,19 @@ fn noise_and_shuffled_speech_are_not_intelligible_and_speech_itself_is() {
     let speech = judged(&blocks.concat());
     assert!(speech.stoi.is_none_or(|stoi| stoi < 0.7), "{speech:?}");
 
+    // a hole, and something else in its place
+    let loud = clip.spoken.iter().map(|s| i64::from(s.unsigned_abs()));
+    let loud: Vec<i64> = loud.collect();
+    let power = |at: &usize| loud[*at..at + 24_000].iter().sum::<i64>();
+    let at = (0..loud.len() - 24_000).step_by(4_800).max_by_key(power);
+    let at = at.unwrap();
+    for other in [vec![0; 24_000], noise[..24_000].to_vec()] {
+        let mut heard = clip.spoken.clone();
+        heard.splice(at..at + 24_000, other);
+        let lost = judged(&heard).lost_ms;
+        assert!((250.0..=750.0).contains(&lost), "{lost} of 500 ms");
+    }
+
     let none = judged(&vec![0; 480_000]);
     assert_eq!(none, Speech::default());
 }

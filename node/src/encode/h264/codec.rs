@@ -2,6 +2,8 @@
 //! periodic keyframes, and a quantiser for each picture that is chosen here
 //! ([`Quantiser`]).
 
+use std::time::Duration;
+
 use openh264::encoder::{
     BitRate, Complexity, Encoder as Library, EncoderConfig, FrameRate, IntraFramePeriod, Level,
     Profile, RateControlMode, UsageType,
@@ -15,10 +17,14 @@ use suora_protocol::fault::{Code, Fault};
 use suora_protocol::media::h264;
 use suora_protocol::time::Timestamp;
 
-use super::quantiser::{Quantiser, keyframe_most, picture_most};
+use super::quantiser::{CUT, Quantiser, keyframe_most, picture_most};
 
 /// How often a keyframe is encoded until it has about the bytes it may have.
 const TRIES: usize = 4;
+
+/// A picture is encoded again as a keyframe so long after the last keyframe, at least: a light
+/// that flickers would have each take the place of the one before it.
+const APART: Duration = Duration::from_millis(250);
 
 /// One of so many lines tells what moved.
 const LINES: usize = 8;
@@ -86,6 +92,8 @@ pub struct Codec {
     size: (u32, u32),
     first: Timestamp,
     begun: bool,
+    /// When the last keyframe was.
+    keyed: Option<Timestamp>,
     /// Some lines of luma of the last picture.
     seen: Vec<u8>,
 }
@@ -111,7 +119,7 @@ impl Codec {
             .max_frame_rate(FrameRate::from_hz(fps as f32))
             .bitrate(BitRate::from_bps(1_000_000))
             .rate_control_mode(RateControlMode::Off)
-            // a cut or a flash needs no keyframe: only a lost picture does
+            // a picture that is too large is found here, by its bytes
             .scene_change_detect(false)
             .intra_frame_period(IntraFramePeriod::from_num_frames(0));
         let openh264 = Library::with_api_config(openh264::OpenH264API::from_source(), config)
@@ -123,6 +131,7 @@ impl Codec {
             size,
             first,
             begun: false,
+            keyed: None,
             seen: Vec::new(),
         })
     }
@@ -152,17 +161,26 @@ impl Codec {
             return Err(Fault::new(Code::Internal).with("a picture of another size than it says"));
         }
         self.quantiser.pass(at, target);
-        let most = keyframe_most(width * height, target);
+        let pixels = width * height;
+        let most = keyframe_most(pixels, target);
         let unit = if keyframe || !self.begun {
             self.keyframe(picture, at, most)?
         } else {
             let motion = self.motion(picture);
             let quantiser = self.quantiser.picture(target, fps, motion);
             let unit = self.run(picture, at, quantiser)?;
+            // also where it is encoded again: a pan goes on
             self.quantiser.made(false, quantiser, unit.data.len());
             let bound = picture_most(target, fps);
-            if unit.data.len() > bound {
-                // most often another scene, or a light that went on
+            let is_large = if motion > CUT {
+                unit.data.len() > bound
+            } else {
+                // what it shares with the last picture, a keyframe would lack
+                unit.data.len() > bound + bound / 2
+            };
+            let rested = self.keyed.is_none_or(|keyed| at.since(keyed) >= APART);
+            let is_worth = self.quantiser.holds(pixels, bound) || unit.data.len() > 3 * bound;
+            if is_large && rested && is_worth {
                 self.keyframe(picture, at, most.min(bound))?
             } else {
                 unit
@@ -213,6 +231,7 @@ impl Codec {
             }
             let unit = self.run(picture, at, quantiser)?;
             self.begun = true;
+            self.keyed = Some(at);
             self.quantiser.made(true, quantiser, unit.data.len());
             let small = unit.data.len() < most / 2 && quantiser > 18;
             if (unit.data.len() <= most && !small) || quantiser == 51 || left == 0 {

@@ -26,9 +26,16 @@ const STILL: f64 = 0.2;
 const LEARN: (f64, f64) = (0.6, 0.25);
 /// What is taken of a bound, for what a guess may be off.
 const ROOM: f64 = 0.8;
-/// A picture that refers to the last has so many seconds of the target at most, or so many
-/// pictures' share.
+/// A picture that refers to the last should have no more than so many seconds of the target, or
+/// so many pictures' share where that is more.
 const PICTURE: (f64, f64) = (0.125, 3.0);
+/// Fewer pictures a second do not make that larger.
+const SLOWEST: f64 = 15.0;
+/// A picture whose luma differs by more than this on the mean, of 255, from the last has little in
+/// common with it: another scene, a light that went on, a fast pan.
+pub const CUT: f64 = 12.0;
+/// A keyframe that would need a coarser quantiser than this is worth less than what it replaces.
+const MUD: f64 = 48.0;
 /// Bits that were not spent are saved for so many seconds of the target.
 const SAVED: f64 = 0.1;
 /// Over so many seconds of the target a picture is left out.
@@ -52,7 +59,7 @@ pub fn keyframe_most(pixels: u32, target: u32) -> usize {
 /// pictures a second.
 pub fn picture_most(target: u32, fps: f64) -> usize {
     let (seconds, shares) = PICTURE;
-    (f64::from(target) / 8.0 * seconds.max(shares / fps.max(1.0))) as usize
+    (f64::from(target) / 8.0 * seconds.max(shares / fps.max(SLOWEST))) as usize
 }
 
 /// The quantisers of one track of one size.
@@ -101,11 +108,20 @@ impl Quantiser {
         self.last as u8
     }
 
+    /// The level of keyframes; at first a guess: at quantiser 38 a talking head has a third of a bit a
+    /// pixel.
+    fn level(&self, pixels: u32) -> f64 {
+        self.levels[1].unwrap_or((f64::from(pixels) * 0.33).log2() + SLOPE * 38.0)
+    }
+
+    /// Whether a keyframe of `pixels` is worth looking at in so many bytes.
+    pub fn holds(&self, pixels: u32, most: usize) -> bool {
+        (self.level(pixels) - (most as f64 * 8.0 * ROOM).log2()) / SLOPE <= MUD
+    }
+
     /// The quantiser of a keyframe of `pixels` that may have so many bytes.
     pub fn keyframe(&mut self, pixels: u32, most: usize) -> u8 {
-        // a first guess: at quantiser 38 a talking head has a third of a bit a pixel
-        let guess = (f64::from(pixels) * 0.33).log2() + SLOPE * 38.0;
-        let level = *self.levels[1].get_or_insert(guess);
+        let level = self.level(pixels);
         let best = (level - (most as f64 * 8.0 * ROOM).log2()) / SLOPE;
         self.last = best.ceil().clamp(FINEST, COARSEST);
         self.last as u8
