@@ -164,26 +164,31 @@ impl Codec {
         let pixels = width * height;
         let most = keyframe_most(pixels, target);
         let unit = if keyframe || !self.begun {
-            self.keyframe(picture, at, most)?
+            self.keyframe(picture, at, (most, most / 2))?
         } else {
             let motion = self.motion(picture);
             let quantiser = self.quantiser.picture(target, fps, motion);
-            let unit = self.run(picture, at, quantiser)?;
-            // also where it is encoded again: a pan goes on
-            self.quantiser.made(false, quantiser, unit.data.len());
             let bound = picture_most(target, fps);
-            let is_large = if motion > CUT {
-                unit.data.len() > bound
-            } else {
-                // what it shares with the last picture, a keyframe would lack
-                unit.data.len() > bound + bound / 2
-            };
             let rested = self.keyed.is_none_or(|keyed| at.since(keyed) >= APART);
-            let is_worth = self.quantiser.holds(pixels, bound) || unit.data.len() > 3 * bound;
-            if is_large && rested && is_worth {
-                self.keyframe(picture, at, most.min(bound))?
+            let holds = self.quantiser.holds(pixels, bound);
+            // of a cut there is no need to try
+            if motion > CUT && rested && holds && self.quantiser.expects(quantiser) > 2 * bound {
+                self.keyframe(picture, at, (most.min(bound), 0))?
             } else {
-                unit
+                let unit = self.run(picture, at, quantiser)?;
+                // also where it is encoded again: a pan goes on
+                self.quantiser.made(false, quantiser, unit.data.len());
+                let is_large = if motion > CUT {
+                    unit.data.len() > bound
+                } else {
+                    // what it shares with the last picture, a keyframe would lack
+                    unit.data.len() > bound + bound / 2
+                };
+                if is_large && rested && (holds || unit.data.len() > 3 * bound) {
+                    self.keyframe(picture, at, (most.min(bound), 0))?
+                } else {
+                    unit
+                }
             }
         };
         self.see(picture);
@@ -217,7 +222,12 @@ impl Codec {
 
     /// A keyframe within its bound: what is too large, or much too small, is encoded again.
     /// Nobody misses the first try, since nothing refers to what is before a keyframe.
-    fn keyframe(&mut self, picture: Planes<'_>, at: Timestamp, most: usize) -> Result<Unit, Fault> {
+    fn keyframe(
+        &mut self,
+        picture: Planes<'_>,
+        at: Timestamp,
+        (most, least): (usize, usize),
+    ) -> Result<Unit, Fault> {
         let pixels = self.size.0 * self.size.1;
         let mut tried = None;
         for left in (0..TRIES).rev() {
@@ -233,7 +243,7 @@ impl Codec {
             self.begun = true;
             self.keyed = Some(at);
             self.quantiser.made(true, quantiser, unit.data.len());
-            let small = unit.data.len() < most / 2 && quantiser > 18;
+            let small = unit.data.len() < least && quantiser > 18;
             if (unit.data.len() <= most && !small) || quantiser == 51 || left == 0 {
                 return Ok(unit);
             }

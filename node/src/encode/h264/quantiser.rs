@@ -108,6 +108,12 @@ impl Quantiser {
         self.last as u8
     }
 
+    /// The bytes that the next picture will have with this quantiser, as far as can be told.
+    pub fn expects(&self, quantiser: u8) -> usize {
+        let level = self.levels[0].unwrap_or_default() + self.motion;
+        ((level - SLOPE * f64::from(quantiser)).exp2() / 8.0) as usize
+    }
+
     /// The level of keyframes; at first a guess: at quantiser 38 a talking head has a third of a bit a
     /// pixel.
     fn level(&self, pixels: u32) -> f64 {
