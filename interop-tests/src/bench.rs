@@ -348,7 +348,7 @@ mod tests {
         let all = figures((&citizen, &none), (&officer, &none), 10);
         assert_eq!(value(&all, "button to first picture"), 700.0);
         assert!(value(&all, "match to session").is_nan());
-        assert_eq!(value(&all, "accept to first picture"), 20.0);
+        assert_eq!(value(&all, "accept to first picture"), 60.0);
         assert_eq!(value(&all, "CPU of the citizen's"), 10.0);
         assert_eq!(value(&all, "CPU of the officer's"), 20.0);
         assert_eq!(value(&all, "memory"), 1.0);
