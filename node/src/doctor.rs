@@ -4,22 +4,20 @@
 //! a passing key only.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use suora_protocol::documents::{Dcid, Descriptor, DeskId, SessionId, Signed, Verified, chain};
+use suora_protocol::documents::{Descriptor, DeskId, Signed, Verified, chain};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::finding::{Finding, State};
-use suora_protocol::identity::{Hash, Seed};
+use suora_protocol::identity::Seed;
 use suora_protocol::limits::CLOCK_TOLERANCE;
 use suora_protocol::time::Timestamp;
 
-use crate::Faults;
 use crate::clock::Clock;
-use crate::endpoint::{Endpoint, Listen};
-use crate::engine::ports::{Dial, Expected, SessionEvent};
+use crate::endpoint;
+use crate::engine::ports::SessionEvent;
 use crate::engine::trust::Trust;
 use crate::fetch::{Agency, Fetcher};
 use crate::link::{self, Reached, Times};
@@ -301,39 +299,8 @@ async fn tls(clock: &Clock) -> Finding {
 }
 
 async fn with_ourselves(clock: &Clock) -> Result<String, Fault> {
-    let listen = Listen {
-        addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-        loopback: true,
-        ..Listen::default()
-    };
-    let now = clock.now().utc;
-    let host = Endpoint::new(&listen, now, Faults::default())?;
-    let guest = Endpoint::new(&listen, now, Faults::default())?;
-    let drawn = crate::keys::draw()?;
-    let mut dcid = [0; 20];
-    dcid.copy_from_slice(&drawn[..20]);
-    let (session, dcid) = (SessionId::from_bytes([0; 16]), Dcid::from_bytes(dcid));
-    let invite = Hash::of(&drawn);
-    let expected = Expected {
-        session,
-        dcid,
-        invite,
-        require_pq: false,
-    };
-    let dial = Dial {
-        session,
-        dcid,
-        addresses: host.addresses(),
-        fingerprint: host.fingerprint(),
-        invite,
-        require_pq: false,
-    };
-    let _taken = host.expect(expected);
-    let dialled = tokio::time::timeout(Duration::from_secs(5), guest.dial(&dial)?).await;
-    let connected = match dialled {
-        Ok(Ok(connected)) => connected?,
-        _ => return Err(Fault::new(Code::HandshakeFailed).with("no answer from ourselves")),
-    };
+    let met = endpoint::ourselves(clock.now().utc, crate::keys::draw()?).await?;
+    let ([_host, guest], [_, connected]) = met;
     guest.close().await;
     match connected.event {
         SessionEvent::Connected { security, .. } => Ok(security.key_exchange),

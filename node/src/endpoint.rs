@@ -6,7 +6,7 @@ pub mod certificate;
 pub mod congestion;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -233,6 +233,47 @@ impl Endpoint {
             .close(VarInt::from_u32(Code::Cancelled.close()), b"");
         let _ = tokio::time::timeout(Duration::from_millis(500), self.quinn.wait_idle()).await;
     }
+}
+
+/// Two endpoints of this process meet over loopback, the host first; `drawn` is random. They live
+/// as long as they are held.
+pub async fn ourselves(
+    now: Timestamp,
+    drawn: [u8; 32],
+) -> Result<([Endpoint; 2], [Connected; 2]), Fault> {
+    let listen = Listen {
+        addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        loopback: true,
+        ..Listen::default()
+    };
+    let host = Endpoint::new(&listen, now, Faults::default())?;
+    let guest = Endpoint::new(&listen, now, Faults::default())?;
+    let mut dcid = [0; 20];
+    dcid.copy_from_slice(&drawn[..20]);
+    let (session, dcid) = (SessionId::from_bytes([0; 16]), Dcid::from_bytes(dcid));
+    let (invite, require_pq) = (Hash::of(&drawn), false);
+    let expected = host.expect(Expected {
+        session,
+        dcid,
+        invite,
+        require_pq,
+    });
+    let dialled = guest.dial(&Dial {
+        session,
+        dcid,
+        addresses: host.addresses(),
+        fingerprint: host.fingerprint(),
+        invite,
+        require_pq,
+    })?;
+    let silent = || Fault::new(Code::HandshakeFailed).with("no answer from ourselves");
+    let met = async {
+        let at_guest = dialled.await.map_err(|_| silent())??;
+        let at_host = expected.await.map_err(|_| silent())??;
+        Ok([at_host, at_guest])
+    };
+    let met = tokio::time::timeout(Duration::from_secs(5), met).await;
+    Ok(([host, guest], met.unwrap_or_else(|_| Err(silent()))?))
 }
 
 /// Tells the path of each session.

@@ -259,54 +259,19 @@ impl Uplink {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
-    use suora_protocol::documents::{Dcid, SessionId};
-    use suora_protocol::identity::Hash;
     use suora_protocol::media::outgoing::Quic as _;
 
     use super::*;
-    use crate::Faults;
     use crate::clock::Clock;
-    use crate::endpoint::{Endpoint, Listen};
-    use crate::engine::ports::{Dial, Expected};
-
-    /// The sending ends of a connection over loopback; endpoints live as long.
-    async fn pair() -> ([Endpoint; 2], [Connection; 2]) {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let listen = Listen {
-            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            loopback: true,
-            ..Listen::default()
-        };
-        let new = || Endpoint::new(&listen, Clock::start().now().utc, Faults::default()).unwrap();
-        let (host, guest) = (new(), new());
-        let (session, dcid) = (SessionId::from_bytes([1; 16]), Dcid::from_bytes([7; 20]));
-        let invite = Hash::of(b"invite");
-        let expected = host.expect(Expected {
-            session,
-            dcid,
-            invite,
-            require_pq: false,
-        });
-        let dialled = guest.dial(&Dial {
-            session,
-            dcid,
-            addresses: host.addresses(),
-            fingerprint: host.fingerprint(),
-            invite,
-            require_pq: false,
-        });
-        let guest_end = dialled.unwrap().await.unwrap().unwrap().connection;
-        let host_end = expected.await.unwrap().unwrap().connection;
-        ([host, guest], [host_end, guest_end])
-    }
+    use crate::endpoint;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_picture_that_is_reset_leaves_nothing_behind_and_one_that_is_not_is_acknowledged() {
-        let (_endpoints, [host, _guest]) = pair().await;
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let now = Clock::start().now().utc;
+        let (_endpoints, [host, _guest]) = endpoint::ourselves(now, [7; 32]).await.unwrap();
         let mut wire = Wire {
-            connection: host,
+            connection: host.connection,
             acks: FuturesUnordered::new(),
         };
         for number in 0..20 {
