@@ -9,7 +9,7 @@ use serde_json::Value;
 use suora_node::clock::Clock;
 
 use crate::cpu::{self, PARTS, Threads};
-use crate::figures::{Figure, head, judged, table};
+use crate::figures::{Figure, head, judged, table, worse};
 use crate::live::{self, Ask};
 use crate::peer::{Failure, Peer};
 use crate::recording::{self, Summary};
@@ -34,13 +34,8 @@ fn figures(citizen: End<'_>, officer: End<'_>, seconds: u32) -> Vec<Figure> {
         |pointer: &str| number(citizen.0, pointer),
         |pointer: &str| number(officer.0, pointer),
     );
-    // what one end did not measure, both did not: min and max would pass over it
-    let both = |pointer: &str, worse: fn(f64, f64) -> f64| match (of(pointer), by(pointer)) {
-        (one, other) if one.is_nan() || other.is_nan() => f64::NAN,
-        (one, other) => worse(one, other),
-    };
-    let least = |pointer: &str| both(pointer, f64::min);
-    let most = |pointer: &str| both(pointer, f64::max);
+    let least = |pointer: &str| worse(of(pointer), by(pointer), true);
+    let most = |pointer: &str| worse(of(pointer), by(pointer), false);
     let cpu = |seconds_used: f64| seconds_used * 100.0 / f64::from(seconds);
     vec![
         ("pictures a second", "≥ 29.5", least("/video/received/fps")),
@@ -198,13 +193,7 @@ async fn processor(program: &Path, seconds: u32) -> Result<Vec<Figure>, Failure>
 fn shares(calm: [Used; 2], lossy: [Used; 2]) -> Vec<Figure> {
     let [citizen, officer] = calm;
     let times = [0, 1].map(|end| lossy[end].whole / calm[end].whole);
-    // f64::max would pass over what was not measured
-    let known = times.iter().all(|times| !times.is_nan());
-    let worst = if known {
-        times[0].max(times[1])
-    } else {
-        f64::NAN
-    };
+    let worst = worse(times[0], times[1], false);
     let mut figures = vec![
         ("the citizen's node", "≤ 15", citizen.whole),
         ("the officer's node", "≤ 15", officer.whole),

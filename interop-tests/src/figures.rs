@@ -81,6 +81,15 @@ pub fn judged(missed: &[String]) -> Result<(), Failure> {
     }
 }
 
+/// Of both ends the worse. What one of them lacks, both lack: min and max would pass over it.
+pub fn worse(one: f64, other: f64, more_is_better: bool) -> f64 {
+    match more_is_better {
+        _ if one.is_nan() || other.is_nan() => f64::NAN,
+        true => one.min(other),
+        false => one.max(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

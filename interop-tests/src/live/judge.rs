@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::skies::{Measure, Sky};
-use crate::figures::Figure;
+use crate::figures::{Figure, worse};
 use crate::film::{Clip, Film, apart};
 use crate::recording::{freezes, shown};
 use crate::speech::Speech;
@@ -70,11 +70,7 @@ pub fn figures(sky: &Sky, ends: [Measured; 2]) -> Vec<Figure> {
     let [one, other] = ends;
     let both = Measure::ALL.into_iter().zip(one.into_iter().zip(other));
     both.map(|(measure, (one, other))| {
-        let worse = match measure.more_is_better() {
-            _ if one.is_nan() || other.is_nan() => f64::NAN,
-            true => one.min(other),
-            false => one.max(other),
-        };
+        let worse = worse(one, other, measure.more_is_better());
         (measure.name(), sky.aim(measure), worse)
     })
     .collect()
