@@ -161,38 +161,45 @@ impl Codec {
             return Err(Fault::new(Code::Internal).with("a picture of another size than it says"));
         }
         self.quantiser.pass(at, target);
-        let pixels = width * height;
-        let most = keyframe_most(pixels, target);
         let unit = if keyframe || !self.begun {
+            let most = keyframe_most(width * height, target);
             self.keyframe(picture, at, (most, most / 2))?
         } else {
-            let motion = self.motion(picture);
-            let quantiser = self.quantiser.picture(target, fps, motion);
-            let bound = picture_most(target, fps);
-            let rested = self.keyed.is_none_or(|keyed| at.since(keyed) >= APART);
-            let holds = self.quantiser.holds(pixels, bound);
-            // of a cut there is no need to try
-            if motion > CUT && rested && holds && self.quantiser.expects(quantiser) > 2 * bound {
-                self.keyframe(picture, at, (most.min(bound), 0))?
-            } else {
-                let unit = self.run(picture, at, quantiser)?;
-                // also where it is encoded again: a pan goes on
-                self.quantiser.made(false, quantiser, unit.data.len());
-                let is_large = if motion > CUT {
-                    unit.data.len() > bound
-                } else {
-                    // what it shares with the last picture, a keyframe would lack
-                    unit.data.len() > bound + bound / 2
-                };
-                if is_large && rested && (holds || unit.data.len() > 3 * bound) {
-                    self.keyframe(picture, at, (most.min(bound), 0))?
-                } else {
-                    unit
-                }
-            }
+            self.follow(picture, at, (target, fps))?
         };
         self.see(picture);
         self.quantiser.spent(unit.data.len());
+        Ok(unit)
+    }
+
+    /// A picture that refers to the last, or a keyframe where that would be too large.
+    fn follow(
+        &mut self,
+        picture: Planes<'_>,
+        at: Timestamp,
+        (target, fps): (u32, f64),
+    ) -> Result<Unit, Fault> {
+        let pixels = self.size.0 * self.size.1;
+        let motion = self.motion(picture);
+        let quantiser = self.quantiser.picture(target, fps, motion);
+        let bound = picture_most(target, fps);
+        let anew = (keyframe_most(pixels, target).min(bound), 0);
+        let rested = self.keyed.is_none_or(|keyed| at.since(keyed) >= APART);
+        let holds = self.quantiser.holds(pixels, bound);
+        let is_cut = motion > CUT;
+        // of a cut there is no need to try
+        if is_cut && rested && holds && self.quantiser.expects(quantiser) > 2 * bound {
+            return self.keyframe(picture, at, anew);
+        }
+        let unit = self.run(picture, at, quantiser)?;
+        let bytes = unit.data.len();
+        // also where it is encoded again: a pan goes on
+        self.quantiser.made(false, quantiser, bytes);
+        // what a picture shares with the last, a keyframe would lack
+        let most = if is_cut { bound } else { bound + bound / 2 };
+        if bytes > most && rested && (holds || bytes > 3 * bound) {
+            return self.keyframe(picture, at, anew);
+        }
         Ok(unit)
     }
 

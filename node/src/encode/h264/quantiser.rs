@@ -114,22 +114,21 @@ impl Quantiser {
         ((level - SLOPE * f64::from(quantiser)).exp2() / 8.0) as usize
     }
 
-    /// The level of keyframes; at first a guess: at quantiser 38 a talking head has a third of a bit a
-    /// pixel.
-    fn level(&self, pixels: u32) -> f64 {
-        self.levels[1].unwrap_or((f64::from(pixels) * 0.33).log2() + SLOPE * 38.0)
+    /// The quantiser that fits a keyframe of `pixels` into so many bytes. At first it is guessed: at 38
+    /// a talking head has a third of a bit a pixel.
+    fn needs(&self, pixels: u32, most: usize) -> f64 {
+        let level = self.levels[1].unwrap_or((f64::from(pixels) * 0.33).log2() + SLOPE * 38.0);
+        (level - (most as f64 * 8.0 * ROOM).log2()) / SLOPE
     }
 
     /// Whether a keyframe of `pixels` is worth looking at in so many bytes.
     pub fn holds(&self, pixels: u32, most: usize) -> bool {
-        (self.level(pixels) - (most as f64 * 8.0 * ROOM).log2()) / SLOPE <= MUD
+        self.needs(pixels, most) <= MUD
     }
 
     /// The quantiser of a keyframe of `pixels` that may have so many bytes.
     pub fn keyframe(&mut self, pixels: u32, most: usize) -> u8 {
-        let level = self.level(pixels);
-        let best = (level - (most as f64 * 8.0 * ROOM).log2()) / SLOPE;
-        self.last = best.ceil().clamp(FINEST, COARSEST);
+        self.last = self.needs(pixels, most).ceil().clamp(FINEST, COARSEST);
         self.last as u8
     }
 
