@@ -22,8 +22,8 @@ use super::quantiser::{CUT, Quantiser, keyframe_most, picture_most};
 /// How often a keyframe is encoded until it has about the bytes it may have.
 const TRIES: usize = 4;
 
-/// A picture is encoded again as a keyframe so long after the last keyframe, at least: a light
-/// that flickers would have each take the place of the one before it.
+/// A picture is encoded again as a keyframe so long after the last keyframe of some bytes, at
+/// least: a light that flickers would have each take the place of the one before it.
 const APART: Duration = Duration::from_millis(250);
 
 /// One of so many lines tells what moved.
@@ -92,7 +92,7 @@ pub struct Codec {
     size: (u32, u32),
     first: Timestamp,
     begun: bool,
-    /// When the last keyframe was.
+    /// When the last keyframe was that had a quarter of its bytes or more: a black one costs nothing.
     keyed: Option<Timestamp>,
     /// Some lines of luma of the last picture.
     seen: Vec<u8>,
@@ -183,7 +183,8 @@ impl Codec {
         let motion = self.motion(picture);
         let quantiser = self.quantiser.picture(target, fps, motion);
         let bound = picture_most(target, fps);
-        let anew = (keyframe_most(pixels, target).min(bound), 0);
+        // a second look pays where it is well under what it replaces
+        let anew = (keyframe_most(pixels, target).min(bound * 2 / 3), 0);
         let rested = self.keyed.is_none_or(|keyed| at.since(keyed) >= APART);
         let holds = self.quantiser.holds(pixels, bound);
         let is_cut = motion > CUT;
@@ -248,13 +249,16 @@ impl Codec {
             }
             let unit = self.run(picture, at, quantiser)?;
             self.begun = true;
-            self.keyed = Some(at);
             self.quantiser.made(true, quantiser, unit.data.len());
-            let small = unit.data.len() < least && quantiser > 18;
-            if (unit.data.len() <= most && !small) || quantiser == 51 || left == 0 {
-                return Ok(unit);
-            }
-            if tried == Some(quantiser) && unit.data.len() <= most {
+            let (small, fits) = (
+                unit.data.len() < least && quantiser > 18,
+                unit.data.len() <= most,
+            );
+            let settled = fits && (!small || tried == Some(quantiser));
+            if settled || quantiser == 51 || left == 0 {
+                if unit.data.len() * 4 >= most {
+                    self.keyed = Some(at);
+                }
                 return Ok(unit);
             }
             tried = Some(quantiser);
