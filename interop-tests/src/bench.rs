@@ -154,7 +154,8 @@ async fn used(
     };
     let mut rig = Rig::start(program, plan).await?;
     rig.both("accepted").await?;
-    let mut looks: Vec<(Instant, [Threads; 2])> = Vec::new();
+    let mut first: Option<(Instant, [Threads; 2])> = None;
+    let mut last: Option<(Instant, [Threads; 2])> = None;
     loop {
         let next = rig.citizen.until("the figures of a second", STEP, |view| {
             view["view"] == "stats" || view["view"] == "report"
@@ -162,15 +163,23 @@ async fn used(
         if next.await?["view"] == "report" {
             break;
         }
-        // a thread's time is gone with it: the last look before the end counts
         let threads = |peer: &Peer| cpu::threads(peer.process.id().ok_or("it has ended")?);
-        match (threads(&rig.citizen), threads(&rig.officer)) {
-            (Ok(citizen), Ok(officer)) => looks.push((clock.now().mono, [citizen, officer])),
-            _ => break,
+        let (Ok(citizen), Ok(officer)) = (threads(&rig.citizen), threads(&rig.officer)) else {
+            break;
+        };
+        let look = (clock.now().mono, [citizen, officer]);
+        first.get_or_insert_with(|| look.clone());
+        let named = |look: &[Threads; 2]| look.each_ref().map(cpu::named);
+        let is_whole = |last: &(Instant, [Threads; 2])| {
+            let (then, now) = (named(&last.1), named(&look.1));
+            then[0] <= now[0] && then[1] <= now[1]
+        };
+        if last.as_ref().is_none_or(is_whole) {
+            last = Some(look);
         }
     }
     let (citizen, officer) = rig.reports().await?;
-    let (Some(first), Some(last)) = (looks.first(), looks.last()) else {
+    let (Some(first), Some(last)) = (first, last) else {
         return Err("the consultation ended before a node could be looked at".into());
     };
     let time = last.0.duration_since(first.0).as_secs_f64();
@@ -181,16 +190,20 @@ async fn used(
     Ok([used(0, &citizen), used(1, &officer)])
 }
 
-/// What both nodes use without recording, and by how much more where packets are lost.
+/// What both nodes use without recording, by how much more where packets are lost, and what the
+/// codecs alone use.
 async fn processor(program: &Path, seconds: u32) -> Result<Vec<Figure>, Failure> {
     let weather = Weather::delay(20).losing(Loss::Random(0.05));
+    let codecs = move || cpu::codecs(seconds, 600_000);
+    let codecs = tokio::task::spawn_blocking(codecs);
+    let codecs = codecs.await.map_err(|error| error.to_string())??;
     let calm = used(program, seconds, None).await?;
     let lossy = used(program, seconds, Some((&weather, 1))).await?;
-    Ok(shares(calm, lossy))
+    Ok(shares(calm, lossy, codecs * 100.0 / f64::from(seconds)))
 }
 
 /// The figures of CPU: of both ends the worse, by part the mean.
-fn shares(calm: [Used; 2], lossy: [Used; 2]) -> Vec<Figure> {
+fn shares(calm: [Used; 2], lossy: [Used; 2], codecs: f64) -> Vec<Figure> {
     let [citizen, officer] = calm;
     let times = [0, 1].map(|end| lossy[end].whole / calm[end].whole);
     let worst = worse(times[0], times[1], false);
@@ -198,6 +211,7 @@ fn shares(calm: [Used; 2], lossy: [Used; 2]) -> Vec<Figure> {
         ("the citizen's node", "≤ 15", citizen.whole),
         ("the officer's node", "≤ 15", officer.whole),
         ("at 5 % loss, times as much", "≤ 1.3", worst),
+        ("the codecs alone, both ways, at this pace", "", codecs),
     ];
     for (ends, lost) in [(&calm, false), (&lossy, true)] {
         for (at, part) in PARTS.iter().enumerate() {
@@ -352,8 +366,8 @@ mod tests {
             parts: [whole / 7.0; PARTS.len()],
         };
         let missed = |calm: [f64; 2], lossy: [f64; 2]| {
-            let figures = shares(calm.map(used), lossy.map(used));
-            assert_eq!(figures.len(), 3 + 2 * PARTS.len());
+            let figures = shares(calm.map(used), lossy.map(used), 8.0);
+            assert_eq!(figures.len(), 4 + 2 * PARTS.len());
             table(&[figures]).missed.len()
         };
         assert_eq!(missed([12.0, 14.0], [13.0, 15.0]), 0);

@@ -1,10 +1,24 @@
 //! Where a node's CPU time goes, by the names of its threads, as Linux counts it in
-//! `/proc/PID/task/*/stat`.
+//! `/proc/PID/task/*/stat`; and what the codecs alone would use on this machine now.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use suora_node::capture::pattern::{self, Pattern};
+use suora_node::clock::Clock;
+use suora_node::encode::h264::codec::{Codec, Planes};
+use suora_node::worker::Stop;
+use suora_node::{decode, encode};
+use suora_protocol::fault::Fault;
+use suora_protocol::time::Timestamp;
 
 use crate::peer::Failure;
+
+/// Pictures a second of the codecs alone.
+const FPS: u32 = 30;
 
 /// Clock ticks a second, as Linux tells times to programs.
 const TICKS: f64 = 100.0;
@@ -99,6 +113,80 @@ pub fn parts(before: &Threads, after: &Threads) -> [f64; PARTS.len()] {
         }
     }
     used
+}
+
+/// How many threads have a part of their own: at the end they go one by one, and their time with
+/// them.
+pub fn named(threads: &Threads) -> usize {
+    let is_named = |name: &String| PARTS.iter().any(|part| part.thread == name);
+    threads.values().filter(|(name, _)| is_named(name)).count()
+}
+
+/// Seconds of CPU that the codecs use for some seconds of the test pattern at 640x360 and its
+/// beep, each coded and decoded at a consultation's pace by this thread, `target` bits a second:
+/// what a node cannot do without, on this machine as it is now. Blocks so long.
+pub fn codecs(seconds: u32, target: u32) -> Result<f64, Failure> {
+    let said = |fault: Fault| fault.to_string();
+    let used = || -> Result<f64, Failure> {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).map_err(|error| error.to_string())?;
+        let time = usage.user_time() + usage.system_time();
+        Ok(time.num_microseconds() as f64 / 1e6)
+    };
+    let (width, height) = (640, 360);
+    let pattern = Pattern::new(width, height, FPS);
+    // drawn before: a camera is no codec
+    let pictures: Vec<_> = (0..u64::from(FPS)).map(|n| pattern.draw(n)).collect();
+    let mut sight = Sight {
+        codec: Codec::new((width, height), FPS, Timestamp::from_micros(0)).map_err(said)?,
+        decoder: decode::h264::Decoder::new().map_err(said)?,
+        target,
+    };
+    let coder = encode::opus::Encoder::live().map_err(said)?;
+    let mut voice = (coder, decode::opus::Decoder::new().map_err(said)?);
+    let (begin, never) = (Clock::start().now().mono, Stop::default());
+    let before = used()?;
+    let (mut picture, mut block) = (0, 0);
+    while picture < seconds * FPS {
+        let due = Duration::from_secs(picture.into()) / FPS;
+        let heard = Duration::from_millis(20) * block;
+        never.wait_until(begin + due.min(heard));
+        if heard <= due {
+            let samples = pattern::beep(block.into());
+            let packet = voice.0.speak(&samples);
+            packet.and_then(|packet| voice.1.any(&packet));
+            block += 1;
+        } else {
+            let planes = Planes {
+                width,
+                height,
+                data: &pictures[(picture % FPS) as usize],
+            };
+            sight.pass(planes, due).map_err(said)?;
+            picture += 1;
+        }
+    }
+    Ok(used()? - before)
+}
+
+/// Both ends of a track of pictures.
+struct Sight {
+    codec: Codec,
+    decoder: decode::h264::Decoder,
+    target: u32,
+}
+
+impl Sight {
+    fn pass(&mut self, planes: Planes<'_>, at: Duration) -> Result<(), Fault> {
+        let at = Timestamp::from_micros(i64::try_from(at.as_micros()).unwrap_or(i64::MAX));
+        if self.codec.is_full(at, self.target) {
+            return Ok(());
+        }
+        let rate = (self.target, f64::from(FPS));
+        let unit = self.codec.encode(planes, at, rate, false)?;
+        // what cannot be decoded waits for a keyframe, as anywhere
+        let _ = self.decoder.decode(&unit.data, unit.keyframe);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
