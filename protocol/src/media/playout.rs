@@ -40,6 +40,8 @@ pub struct Playout {
     voice: Option<(i64, Instant)>,
     /// "Whole − captured" of the last pictures, in microseconds.
     late: VecDeque<i64>,
+    /// When the last picture is due, and when it was captured.
+    last: Option<(Instant, Timestamp)>,
 }
 
 impl Playout {
@@ -76,10 +78,15 @@ impl Playout {
         let wait = voice.map_or(0, |(delay, _)| delay + self.behind(delay) - late);
         let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0)).min(HOLD_MAX);
         let mut due = now.mono + wait;
-        // order is kept even where the voice's delay moves
-        if let Some((last, _)) = self.held.back() {
-            due = due.max(*last);
+        if let Some((last, captured)) = self.last {
+            // where the voice begins, or becomes later, pictures follow in longer steps: to wait for
+            // it at once would stop the screen
+            let step = frame.captured.since(captured).saturating_mul(3) / 2;
+            let soon = last.checked_add(step).unwrap_or(due);
+            // and order is kept where it becomes earlier
+            due = due.min(soon).max(last).max(now.mono);
         }
+        self.last = Some((due, frame.captured));
         self.held.push_back((due, frame));
         if self.held.len() > HELD_MAX
             && let Some((due, _)) = self.held.front_mut()
@@ -168,6 +175,29 @@ mod tests {
             due.push(last - start.after(ms(33) * 199).mono);
         }
         assert_eq!(due, [ms(60), ms(100)]);
+    }
+
+    // covers: SUORA-MED-012
+    #[test]
+    fn a_voice_that_begins_or_becomes_later_does_not_stop_the_screen() {
+        let start = base();
+        let ms = Duration::from_millis;
+        let mut playout = Playout::new();
+        let mut due = Vec::new();
+        for n in 0..60 {
+            let now = start.after(ms(40) * n);
+            let voice = [None, Some(100), Some(180)][n as usize / 20];
+            if let Some(voice) = voice {
+                playout.voice(now, now.utc - ms(voice));
+            }
+            playout.push(now, frame(now.utc - ms(20)));
+            due.push(playout.held.back().map(|(due, _)| *due - now.mono).unwrap());
+        }
+        let steps = due.windows(2).map(|two| ms(40) + two[1] - two[0]);
+        assert_eq!(steps.max(), Some(ms(60)));
+        // 80 ms in four pictures, and 80 more
+        assert_eq!([due[19], due[24], due[39]], [ms(0), ms(80), ms(80)]);
+        assert!(due[59] > ms(159));
     }
 
     #[test]
