@@ -212,6 +212,11 @@ fn shares(calm: [Used; 2], lossy: [Used; 2], codecs: f64) -> Vec<Figure> {
         ("the officer's node", "≤ 15", officer.whole),
         ("at 5 % loss, times as much", "≤ 1.3", worst),
         ("the codecs alone, both ways, at this pace", "", codecs),
+        (
+            "a node without what they use",
+            "≤ 7",
+            worse(citizen.whole, officer.whole, false) - codecs,
+        ),
     ];
     for (ends, lost) in [(&calm, false), (&lossy, true)] {
         for (at, part) in PARTS.iter().enumerate() {
@@ -365,16 +370,17 @@ mod tests {
             whole,
             parts: [whole / 7.0; PARTS.len()],
         };
-        let missed = |calm: [f64; 2], lossy: [f64; 2]| {
-            let figures = shares(calm.map(used), lossy.map(used), 8.0);
-            assert_eq!(figures.len(), 4 + 2 * PARTS.len());
+        let missed = |calm: [f64; 2], lossy: [f64; 2], codecs: f64| {
+            let figures = shares(calm.map(used), lossy.map(used), codecs);
+            assert_eq!(figures.len(), 5 + 2 * PARTS.len());
             table(&[figures]).missed.len()
         };
-        assert_eq!(missed([12.0, 14.0], [13.0, 15.0]), 0);
-        assert_eq!(missed([12.0, 16.0], [13.0, 15.0]), 1);
-        assert_eq!(missed([16.0, 14.0], [13.0, 15.0]), 1);
-        assert_eq!(missed([10.0, 14.0], [13.5, 15.0]), 1);
-        assert_eq!(missed([10.0, 14.0], [10.0, 20.0]), 1);
-        assert_eq!(missed([10.0, f64::NAN], [10.0, 20.0]), 1 + 1);
+        assert_eq!(missed([12.0, 14.0], [13.0, 15.0], 9.0), 0);
+        assert_eq!(missed([12.0, 16.0], [13.0, 15.0], 9.0), 1);
+        assert_eq!(missed([16.0, 14.0], [13.0, 15.0], 9.0), 1);
+        assert_eq!(missed([10.0, 14.0], [13.5, 15.0], 9.0), 1);
+        assert_eq!(missed([10.0, 14.0], [10.0, 20.0], 9.0), 1);
+        assert_eq!(missed([10.0, 14.0], [10.0, 14.0], 6.0), 1);
+        assert_eq!(missed([10.0, f64::NAN], [10.0, 20.0], 9.0), 1 + 1 + 1);
     }
 }

@@ -1,5 +1,5 @@
 //! Where a node's CPU time goes, by the names of its threads, as Linux counts it in
-//! `/proc/PID/task/*/stat`; and what the codecs alone would use on this machine now.
+//! `/proc/PID/task/*/schedstat`; and what the codecs alone would use on this machine now.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,9 +19,6 @@ use crate::peer::Failure;
 
 /// Pictures a second of the codecs alone.
 const FPS: u32 = 30;
-
-/// Clock ticks a second, as Linux tells times to programs.
-const TICKS: f64 = 100.0;
 
 /// A part of a node.
 #[derive(Clone, Copy, Debug)]
@@ -87,18 +84,18 @@ pub fn threads(pid: u32) -> Result<Threads, Failure> {
     Ok(threads)
 }
 
+/// The name of a thread, and its seconds: the first number of `schedstat`, in nanoseconds
+/// (Documentation/scheduler/sched-stats of Linux). Clock ticks, as in `stat`, are too coarse for a
+/// thread that works for less than one at a time.
 fn read(task: &Path) -> Option<(String, f64)> {
-    parse(&std::fs::read_to_string(task.join("stat")).ok()?)
+    let name = std::fs::read_to_string(task.join("comm")).ok()?;
+    let times = std::fs::read_to_string(task.join("schedstat")).ok()?;
+    Some((name.trim_end_matches('\n').into(), parse(&times)?))
 }
 
-/// The name and the seconds of a line of `stat` (proc_pid_stat(5)): the name is in brackets and
-/// may hold any byte; user and system time are the 14th and 15th field.
-fn parse(stat: &str) -> Option<(String, f64)> {
-    let (before, after) = stat.rsplit_once(')')?;
-    let name = before.split_once('(')?.1;
-    let mut fields = after.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((name.into(), (ticks()? + ticks()?) / TICKS))
+fn parse(times: &str) -> Option<f64> {
+    let nanoseconds: u64 = times.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds).as_secs_f64())
 }
 
 /// Seconds of CPU by part between two looks, in the order of [`PARTS`]. A thread that began
@@ -194,11 +191,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_stat_is_read_whatever_the_name() {
-        let stat = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 3";
-        assert_eq!(parse(stat), Some(("a) b (c".into(), 2.0)));
-        assert_eq!(parse("42 (x) S 1"), None);
+    fn a_thread_is_read_however_short_it_works() {
+        assert_eq!(parse("2000500000 77 12\n"), Some(2.0005));
+        assert_eq!(parse("soon 77 12"), None);
         assert_eq!(parse(""), None);
+        let task = Path::new("/proc/thread-self");
+        let before = read(task).unwrap().1;
+        while read(task).unwrap().1 < before + 1e-4 {}
     }
 
     #[test]

@@ -31,7 +31,7 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         runs: usize,
         /// How long each, in seconds.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 30)]
         seconds: u32,
     },
     /// Run whole consultations on bad networks, in real time, and judge what was recorded.
@@ -41,6 +41,9 @@ enum Command {
         /// How long, in minutes.
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(i64::from(soak::SHORTEST)..=1_440))]
         minutes: u32,
+        /// How many of a hundred packets are lost.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=20))]
+        loss: u8,
         /// Write what was measured into this file, as JSON.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -205,10 +208,11 @@ fn main() -> ExitCode {
             }
         }
         Command::Vectors { what } => judged(vectors(&what)),
-        Command::Soak { minutes, out } => figures(async |program| {
+        Command::Soak { minutes, loss, out } => figures(async |program| {
             let ask = soak::Ask {
                 program,
                 minutes,
+                loss,
                 out,
             };
             soak::print(&ask).await
