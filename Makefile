@@ -33,7 +33,8 @@ help:
 
 # A C and C++ compiler and make for SQLite, AWS-LC, OpenH264 and Opus, cmake for Opus, nasm for
 # OpenH264 (without it encoding takes three times as long), ALSA's headers and pkg-config to find
-# them for microphone and loudspeaker, Python's venv for the tools that judge speech and schemas.
+# them for microphone and loudspeaker, Python's venv for the tools that judge speech and schemas,
+# the clients of coturn (its server is never started).
 # With FOREIGN, as `make test` asks, npm and the stock nodes of libp2p that meet the relay there.
 deps:
 	@missing=()
@@ -45,6 +46,7 @@ deps:
 	have pkg-config || missing+=(pkg-config)
 	pkg-config --exists alsa 2>/dev/null || missing+=(libasound2-dev)
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+	have turnutils_uclient || missing+=(coturn)
 	[[ -z "$(FOREIGN)" ]] || have npm || missing+=(npm)
 	if (( $${#missing[@]} )); then
 		as_root=()
@@ -52,6 +54,13 @@ deps:
 		if have apt-get && { (( EUID == 0 )) || have sudo; }; then
 			echo "deps: installing $${missing[*]}"
 			"$${as_root[@]}" apt-get update -qq
+			# no server of a package is started by it
+			policy=/usr/sbin/policy-rc.d
+			if [[ ! -e $$policy ]]; then
+				trap '"$${as_root[@]}" rm -f '"$$policy" EXIT
+				printf '#!/bin/sh\nexit 101\n' | "$${as_root[@]}" tee $$policy >/dev/null
+				"$${as_root[@]}" chmod +x $$policy
+			fi
 			DEBIAN_FRONTEND=noninteractive "$${as_root[@]}" apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null
 		else
 			echo "deps: please install (names of Debian's packages): $${missing[*]}" >&2

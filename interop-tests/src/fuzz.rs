@@ -7,6 +7,7 @@ pub mod files;
 pub mod media;
 pub mod packets;
 pub mod run;
+pub mod turn;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -93,6 +94,13 @@ pub const TARGETS: &[Target] = &[
         name: "routes",
         reads: "packets at a node's socket, before any cryptography",
         body: packets::routes,
+        longest: 1_024,
+        chapters: &[],
+    },
+    Target {
+        name: "turn",
+        reads: "packets at the relay's STUN and TURN, before and behind a good proof",
+        body: turn::turn,
         longest: 1_024,
         chapters: &[],
     },
@@ -224,6 +232,7 @@ pub fn corpus(target: &Target) -> Result<Vec<Vec<u8>>, String> {
 pub fn seeds(target: &Target) -> Result<Vec<Vec<u8>>, String> {
     let mut seeds = files::examples(target.name)?;
     seeds.extend(packets::examples(target.name));
+    seeds.extend(turn::examples(target.name));
     seeds.extend(documents::examples(target.name).map_err(|fault| fault.to_string())?);
     for chapter in target.chapters {
         let folder = spec().join("vectors").join(chapter);

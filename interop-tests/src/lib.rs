@@ -14,6 +14,7 @@ pub mod house;
 pub mod live;
 pub mod peer;
 pub mod recording;
+pub mod relaying;
 pub mod repeater;
 pub mod requirements;
 pub mod rig;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use suora_interop::{
-    bench, durable, evil, faults, flood, fuzz, live, peer, requirements, soak, speech, vectors,
+    bench, durable, evil, faults, flood, fuzz, live, peer, relaying, requirements, soak, speech,
+    vectors,
 };
 use suora_protocol::fault::Fault;
 
@@ -68,6 +69,24 @@ enum Command {
         /// A rule that the relay breaks, to see that it is noticed. Repeat for more.
         #[arg(long = "fault", value_name = "NAME")]
         faults: Vec<String>,
+    },
+    /// Measure the relay's TURN beside coturn's and a bare loop, on one core each.
+    RelayBench {
+        /// How long each measurement is, in seconds.
+        #[arg(long, default_value_t = 1.5)]
+        seconds: f64,
+        /// The core of what is measured, and the core that loads it.
+        #[arg(long, num_args = 2, default_values_t = [0, 1])]
+        cores: Vec<usize>,
+        /// Be what is measured: bare, ours or ours-plain.
+        #[arg(long, hide = true, requires_all = ["at", "to"])]
+        serve: Option<String>,
+        /// Where.
+        #[arg(long, hide = true)]
+        at: Option<std::net::SocketAddr>,
+        /// Where packets go.
+        #[arg(long, hide = true)]
+        to: Option<std::net::SocketAddr>,
     },
     /// Write tickets into a store until killed, and say what stands.
     #[command(hide = true)]
@@ -217,13 +236,22 @@ fn main() -> ExitCode {
             };
             soak::print(&ask).await
         }),
-        Command::Fuzz(fuzz) => match fuzz::run::run(&fuzz.ask()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("suora-interop: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Fuzz(fuzz) => ended(fuzz::run::run(&fuzz.ask())),
+        Command::RelayBench {
+            serve: Some(what),
+            at: Some(at),
+            to: Some(to),
+            ..
+        } => ended(relaying::subject::serve(&what, at, to)),
+        Command::RelayBench { seconds, cores, .. } => {
+            let [relays, loads] = cores[..] else {
+                return usage("--cores takes two");
+            };
+            ended(relaying::run(&relaying::Ask {
+                seconds: seconds.clamp(0.2, 60.0),
+                cores: (relays, loads),
+            }))
+        }
         Command::Requirements => judged(requirements()),
         Command::Cddl { tool } => judged(cddl(tool)),
     }
@@ -236,6 +264,16 @@ fn named(program: &str, arguments: Vec<OsString>) -> Vec<OsString> {
 fn usage(error: &str) -> ExitCode {
     eprintln!("suora-interop: {error}");
     ExitCode::from(2)
+}
+
+fn ended(how: Result<(), String>) -> ExitCode {
+    match how {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("suora-interop: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// What a check found wrong, line by line.

@@ -1,5 +1,7 @@
 //! The relay's settings: `relay.toml` in the data directory. Unknown keys are refused.
 
+pub mod turn;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -29,6 +31,9 @@ pub struct Config {
     /// Most connections of nodes in all.
     #[serde(default = "default_connections")]
     pub connections: u32,
+    /// STUN and TURN; without it there is none.
+    #[serde(default)]
+    pub turn: Option<turn::Turn>,
 }
 
 const fn default_per_prefix() -> u32 {
@@ -81,6 +86,9 @@ impl Config {
                 "connections, connections_per_prefix and tickets_per_prefix: 0 would let nobody in; at least 1".into(),
             );
         }
+        if let Some(turn) = &self.turn {
+            turn.check(self.control)?;
+        }
         if !self.metrics.ip().is_loopback() {
             tracing::warn!(
                 "metrics are served on {}, which is not loopback: whoever reaches it can watch how busy the agency is",
@@ -97,6 +105,7 @@ impl Config {
         websocket: Option<u16>,
         http: u16,
         metrics: u16,
+        turn: Option<u16>,
     ) -> String {
         let websocket = websocket.map_or_else(
             || format!("# websocket = \"{}\"", SocketAddr::new(host, 4434)),
@@ -127,10 +136,12 @@ impl Config {
              # have to solve a small task for theirs.\n\
              tickets_per_prefix = {}\n\n\
              # Most connections in all.\n\
-             connections = {}\n",
+             connections = {}\n\n\
+             {}",
             default_per_prefix(),
             default_tickets(),
-            default_connections()
+            default_connections(),
+            turn::Turn::template(host, turn)
         )
     }
 }
@@ -142,7 +153,7 @@ mod tests {
     fn read(change: impl Fn(&str) -> String) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("relay.toml");
-        let text = Config::template([127, 0, 0, 1].into(), 1, Some(2), 0, 3);
+        let text = Config::template([127, 0, 0, 1].into(), 1, Some(2), 0, 3, None);
         std::fs::write(&path, change(&text)).unwrap();
         Config::read(&path).map_err(|fault| fault.to_string())
     }
@@ -153,7 +164,7 @@ mod tests {
         let websocket = |text: fn(&str) -> String| read(text).unwrap().websocket;
         assert_eq!(websocket(str::to_string).unwrap().port(), 2);
         assert_eq!(websocket(|text| text.replace("\nwebsocket", "\n#")), None);
-        let text = Config::template("::1".parse().unwrap(), 4_433, None, 1, 2);
+        let text = Config::template("::1".parse().unwrap(), 4_433, None, 1, 2, None);
         assert!(text.contains("control = \"[::1]:4433\""));
     }
 

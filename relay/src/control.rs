@@ -259,7 +259,7 @@ mod tests {
 
     async fn listen() -> (Control, mpsc::Receiver<Envelope>) {
         let ip = std::net::Ipv4Addr::LOCALHOST.into();
-        let mut config = Config::parse(&Config::template(ip, 1, None, 0, 0)).unwrap();
+        let mut config = Config::parse(&Config::template(ip, 1, None, 0, 0, None)).unwrap();
         config.control.set_port(0);
         let (envelope, envelopes) = mpsc::channel(1);
         let key = Key::from_secret(&[7; 32]);

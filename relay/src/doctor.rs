@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::Control;
 use crate::control::reach::{self, Over};
+use crate::net::probe::probe;
 use crate::serve::boot;
 use crate::store::sqlite::Sqlite;
 use crate::{http, keys};
@@ -45,6 +46,7 @@ pub const CHECKS: &[(&str, &[State])] = &[
     ("quic", &[State::Bad]),
     ("tcp", &[State::Bad]),
     ("websocket", &[State::Bad]),
+    ("stun", &[State::Bad]),
     ("page", &[State::Warning, State::Bad]),
     ("web", &[State::Warning, State::Bad]),
     ("clock", &[State::Bad]),
@@ -173,6 +175,7 @@ impl Doctor {
             ];
         }
         let mut findings = vec![Finding::good("running")];
+        findings.extend(stun(config).await);
         let Some(page) = page else {
             return findings;
         };
@@ -198,6 +201,20 @@ impl Doctor {
         }
         findings
     }
+}
+
+/// Whether STUN is answered wherever the settings say so, which is TURN's port too.
+async fn stun(config: &Config) -> Option<Finding> {
+    let turn = config.turn.as_ref()?;
+    let mut ports = Vec::new();
+    for at in turn.listen() {
+        if let Err(error) = probe(at).await {
+            let silent = Fault::new(Code::RelayUnreachable).with(format!("{at}: {error}"));
+            return Some(Finding::bad("stun", silent));
+        }
+        ports.push(at.port().to_string());
+    }
+    Some(Finding::good("stun").naming("port", ports.join(", ")))
 }
 
 fn environment(key_log: bool) -> Finding {

@@ -4,10 +4,14 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use crate::hub::Counts;
+use crate::turn::Shared;
+use crate::turn::figures::Figures;
 
 /// A question of an operator's page, which the loop itself answers.
 pub type Question = oneshot::Sender<Pulse>;
@@ -29,6 +33,18 @@ pub struct Metrics {
     so_far: [Counter; 4],
     commits: Counter,
     changes: Counter,
+    turn: Option<Relaying>,
+}
+
+/// A figure of the shards.
+type Read = fn(&Figures) -> &AtomicU64;
+
+/// STUN and TURN.
+#[derive(Debug)]
+struct Relaying {
+    shared: Arc<Shared>,
+    allocations: Gauge,
+    so_far: Vec<(Read, Counter)>,
 }
 
 impl Default for Metrics {
@@ -71,11 +87,55 @@ impl Default for Metrics {
             so_far,
             commits,
             changes,
+            turn: None,
         }
     }
 }
 
 impl Metrics {
+    /// Shows what STUN and TURN do, too.
+    pub fn watch(&mut self, shared: Arc<Shared>) {
+        const FIGURES: &[(&str, &str, Read)] = &[
+            ("turn_allocated", "Allocations made", |f| &f.allocated),
+            ("turn_sent", "Packets relayed from clients", |f| &f.sent),
+            ("turn_sent_bytes", "Bytes relayed from clients", |f| {
+                &f.sent_bytes
+            }),
+            ("turn_received", "Packets relayed to clients", |f| {
+                &f.received
+            }),
+            ("turn_received_bytes", "Bytes relayed to clients", |f| {
+                &f.received_bytes
+            }),
+            ("turn_refused", "TURN requests refused", |f| &f.refused),
+            (
+                "turn_dropped",
+                "Packets without permission, quota or form",
+                |f| &f.dropped,
+            ),
+            ("turn_answered", "Strangers answered", |f| &f.answered),
+            (
+                "turn_unanswered",
+                "Strangers not answered, too many of their prefix",
+                |f| &f.unanswered,
+            ),
+        ];
+        let allocations = Gauge::default();
+        let help = "TURN allocations that stand";
+        self.registry
+            .register("turn_allocations", help, allocations.clone());
+        let so_far = FIGURES.iter().map(|(name, help, read)| {
+            let counter: Counter = Counter::default();
+            self.registry.register(*name, *help, counter.clone());
+            (*read, counter)
+        });
+        self.turn = Some(Relaying {
+            so_far: so_far.collect(),
+            shared,
+            allocations,
+        });
+    }
+
     /// The hub asked for a commit of so many changes.
     pub fn committed(&self, changes: usize) {
         self.commits.inc();
@@ -105,6 +165,15 @@ impl Metrics {
         ];
         for (counter, value) in self.so_far.iter().zip(so_far) {
             counter.inner().store(value, Ordering::Relaxed);
+        }
+        if let Some(turn) = &self.turn {
+            let standing = turn.shared.pairs.allocations();
+            turn.allocations
+                .set(i64::try_from(standing).unwrap_or(i64::MAX));
+            for (read, counter) in &turn.so_far {
+                let value = read(&turn.shared.figures).load(Ordering::Relaxed);
+                counter.inner().store(value, Ordering::Relaxed);
+            }
         }
         let mut text = String::new();
         // writing to a string cannot fail

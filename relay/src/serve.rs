@@ -2,6 +2,7 @@
 //! hub decides, the store makes it durable, and only then it is said.
 
 pub mod boot;
+pub mod relaying;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,8 +26,10 @@ use crate::hub::crowd::Bounds;
 use crate::hub::enrolment::Enrolment;
 use crate::hub::{Hub, Input, LinkId, Output};
 use crate::metrics::{Metrics, Pulse, Question};
+use crate::net::udp::Shards;
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
+use crate::turn::Shared;
 use crate::{Faults, http, keys};
 
 /// What nodes said and the loop has not yet taken.
@@ -326,8 +329,12 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
     let files = raise_descriptors();
     let clock = Clock::start();
     let mut boot = boot::read(dir, clock.now().utc)?;
+    let turn = relaying::read(dir, &boot.config, &boot.descriptor.domain)?;
+    let sockets = turn
+        .as_ref()
+        .map_or(0, |(_, rules)| rules.quotas.allocations);
     let all = &mut boot.config.connections;
-    if let Some(most) = within(files).filter(|most| most < all) {
+    if let Some(most) = within(files, sockets).filter(|most| most < all) {
         tracing::warn!(
             files,
             connections = most,
@@ -349,7 +356,7 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         prefix: boot.config.tickets_per_prefix,
         ..Bounds::default()
     });
-    let metrics = Arc::new(Metrics::default());
+    let mut metrics = Metrics::default();
 
     let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -363,11 +370,21 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
     let (stop, stopped) = oneshot::channel();
     let (stop_control, control_stopped) = oneshot::channel();
     let (page, pages) = watch::channel(boot.descriptor.bytes().clone());
+    let (died, mut deaths) = mpsc::channel(1);
 
     let control = Control::listen(&boot.key, &boot.config, envelope, faults).await?;
     let public = http::listen("http", boot.config.http).await?;
     let operator = http::listen("metrics", boot.config.metrics).await?;
     let desk = Local::listen(dir).await?;
+    let shards = match turn {
+        Some((settings, rules)) => {
+            let (shared, rules) = (Arc::new(Shared::default()), Arc::new(rules));
+            metrics.watch(shared.clone());
+            Some(Shards::start(&settings, &rules, &shared, clock, &died)?)
+        }
+        None => None,
+    };
+    let metrics = Arc::new(metrics);
     let addresses = (
         public.local_addr().map_err(failed)?,
         operator.local_addr().map_err(failed)?,
@@ -393,9 +410,14 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         let (dir, mut known) = (dir.to_path_buf(), boot.descriptor);
         let (key, clock) = (boot.key, clock);
         tokio::spawn(async move {
+            let mut broken = None;
             loop {
                 tokio::select! {
                     _ = terminate.recv() => break,
+                    Some(fault) = deaths.recv() => {
+                        broken = Some(fault);
+                        break;
+                    }
                     _ = interrupt.recv() => break,
                     _ = hang_up.recv() => match boot::descriptor_again(&dir, &key, &known, clock.now().utc) {
                         Ok(descriptor) => {
@@ -411,6 +433,7 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
                 }
             }
             let _ = stop.send(());
+            broken
         })
     };
 
@@ -426,12 +449,18 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         questions,
         envelopes,
     };
-    let end = run(hub, store, clock, metrics, &mut doors).await;
+    let mut end = run(hub, store, clock, metrics, &mut doors).await;
     drop(doors);
+    drop(shards);
     let _ = stop_control.send(());
     let _ = control.await;
     pages_tasks.shutdown().await;
-    signals.abort();
+    // a shard that died stopped everything: whoever started the relay starts it again
+    if !signals.is_finished() {
+        signals.abort();
+    } else if let Ok(Some(fault)) = signals.await {
+        end = end.and(Err(fault));
+    }
     if end.is_ok() {
         tracing::info!("relay stopped; the queue is kept");
     }
@@ -452,10 +481,10 @@ fn raise_descriptors() -> u64 {
 }
 
 /// How many connections so many files allow, all of them by TCP, beside those whose handshake is
-/// not done, pages and the relay's own files; at least a half.
-fn within(files: u64) -> Option<u32> {
+/// not done, relayed sockets, pages and the relay's own files; at least a half.
+fn within(files: u64, sockets: usize) -> Option<u32> {
     const OTHERS: u64 = 256;
-    let others = PROVEN.all + http::CONNECTIONS + http::OPERATORS;
+    let others = PROVEN.all + http::CONNECTIONS + http::OPERATORS + sockets;
     let others = u64::try_from(others)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHERS);
@@ -477,8 +506,9 @@ mod tests {
     #[test]
     fn few_files_leave_room_for_more_than_connections() {
         let others = PROVEN.all + http::CONNECTIONS + http::OPERATORS + 256;
-        assert_eq!(within(20_000), u32::try_from(20_000 - others).ok());
-        assert_eq!(within(1_024), Some(512));
-        assert_eq!(within(u64::MAX), None);
+        assert_eq!(within(20_000, 0), u32::try_from(20_000 - others).ok());
+        assert_eq!(within(20_000, 5_000), u32::try_from(15_000 - others).ok());
+        assert_eq!(within(1_024, 0), Some(512));
+        assert_eq!(within(u64::MAX, 0), None);
     }
 }

@@ -223,7 +223,7 @@ pub fn examples(target: &str) -> Result<Vec<Vec<u8>>, String> {
         "h264" => pictures()?,
         "opus" => packets()?,
         "config" => [
-            suora_relay::config::Config::template([127, 0, 0, 1].into(), 1, Some(2), 0, 3),
+            suora_relay::config::Config::template([127, 0, 0, 1].into(), 1, Some(2), 0, 3, Some(4)),
             format!("{}\n", "0f".repeat(32)),
             SEALED.into(),
             REGISTER.into(),

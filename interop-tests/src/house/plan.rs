@@ -82,10 +82,11 @@ const RELAY: &House = &[
     ("clock", &[]),
     ("keys", &[]),
     ("config", &[]),
-    ("grant", &["clock", "keys"]),
+    ("grant", &[]),
     ("hub", &[]),
     ("turn", &["grant"]),
-    ("metrics", &["hub"]),
+    ("net", &["turn", "clock", "keys"]),
+    ("metrics", &["hub", "turn"]),
     ("store", &["hub"]),
     ("porch", &["hub"]),
     ("control", &["hub", "config", "clock", "porch"]),
@@ -94,13 +95,14 @@ const RELAY: &House = &[
         "serve",
         &[
             "clock", "keys", "config", "grant", "hub", "metrics", "store", "control", "http",
+            "turn", "net",
         ],
     ),
     ("text", &[]),
     (
         "doctor",
         &[
-            "clock", "keys", "config", "control", "http", "serve", "store", "text",
+            "clock", "keys", "config", "control", "http", "net", "serve", "store", "text",
         ],
     ),
     ("command", &["*"]),
@@ -200,6 +202,7 @@ const NODE: &House = &[
 pub const PURE: &[(&str, &str)] = &[
     ("relay", "hub"),
     ("relay", "text"),
+    ("relay", "grant"),
     ("relay", "turn"),
     ("node", "engine"),
     ("node", "path"),
@@ -257,9 +260,12 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
             ("relay", "control"),
         ],
     ),
-    ("socket2", &[("relay", "control")]),
+    ("socket2", &[("relay", "control"), ("relay", "net")]),
+    ("stun_types", &[("relay", "turn"), ("relay", "net")]),
+    ("hmac", &[("relay", "grant")]),
+    ("sha1", &[("relay", "grant")]),
     ("quinn_proto", &[("node", "endpoint"), ("node", "session")]),
-    ("quinn_udp", &[("node", "path::socket")]),
+    ("quinn_udp", &[("node", "path::socket"), ("relay", "net")]),
     (
         "web_transport_quinn",
         &[("node", "endpoint"), ("node", "session")],
@@ -322,6 +328,21 @@ pub const DOORS: &[(&str, &str)] = &[
     ("relay/src/keys.rs", "entropy"),
     ("relay/src/http.rs", "listening sockets"),
     ("relay/src/control/quic.rs", "listening sockets"),
+    ("relay/src/net/udp.rs", "shards: threads and sockets"),
+    ("relay/src/net/probe.rs", "a socket that asks"),
+    ("relay/src/turn/table.rs", "a table that is only looked up"),
+    (
+        "relay/src/turn/policy.rs",
+        "the base of virtual time in tests",
+    ),
+    (
+        "relay/src/turn/strangers.rs",
+        "the base of virtual time in tests",
+    ),
+    (
+        "relay/src/turn/tests.rs",
+        "the base of virtual time in tests",
+    ),
     ("node/src/clock.rs", "clock"),
     ("node/src/keys.rs", "entropy"),
     ("node/src/worker.rs", "threads"),
@@ -348,6 +369,11 @@ pub const DOORS: &[(&str, &str)] = &[
         "free ports, sockets and the deadlines of real processes",
     ),
     ("relay/tests/it/doctor.rs", "a web server"),
+    (
+        "relay/tests/it/turn.rs",
+        "clients, peers and the clock of the test",
+    ),
+    ("relay/src/net/batch.rs", "sockets of the tests"),
     ("relay/tests/it/stage.rs", "the base of the virtual clock"),
     (
         "relay/benches/hub.rs",
@@ -370,8 +396,13 @@ pub const DOORS: &[(&str, &str)] = &[
         "interop-tests/src/weather/wire.rs",
         "the base of virtual time",
     ),
+    ("interop-tests/src/fuzz/turn.rs", "the base of virtual time"),
     ("interop-tests/src/live/wire.rs", "sockets and clock"),
     ("interop-tests/src/flood.rs", "sockets and clock"),
+    (
+        "interop-tests/src/relaying.rs",
+        "sockets, processes and clock",
+    ),
     ("interop-tests/src/repeater.rs", "sockets"),
     ("interop-tests/src/flood/strangers.rs", "sockets and clock"),
     (
@@ -386,6 +417,7 @@ pub const DOOR_ROOMS: &[&str] = &[
     "relay/src/keys",
     "relay/src/control",
     "relay/src/control/quic",
+    "relay/src/net",
     "relay/src/store",
     "relay/src/http",
     "relay/src/http/local",
@@ -407,6 +439,7 @@ pub const DOOR_ROOMS: &[&str] = &[
     "node/src/command/demo",
     "interop-tests/src/live/wire",
     "interop-tests/src/flood",
+    "interop-tests/src/relaying",
     "interop-tests/src/repeater",
     "interop-tests/src/peer",
     "relay/tests/it/rig",
@@ -422,6 +455,7 @@ pub const READERS: &[&str] = &[
     "protocol/src/media",
     "relay/src/control/streams",
     "relay/src/control/muxer",
+    "relay/src/turn",
 ];
 
 /// Lints against what bad bytes could make panic.

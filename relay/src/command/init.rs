@@ -11,6 +11,7 @@ use super::descriptor::{self, Page};
 use super::phrase::Phrases;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::grant::Secret;
 use crate::keys::{self, Passphrase};
 
 /// Make an agency.
@@ -36,6 +37,9 @@ pub struct Init {
     /// Port of the control plane's WebSocket; without it none is listened on.
     #[arg(long)]
     websocket_port: Option<u16>,
+    /// Port of STUN and TURN by UDP; without it there is none.
+    #[arg(long)]
+    turn_port: Option<u16>,
     /// Port of the public HTTP pages.
     #[arg(long, default_value_t = 8080)]
     http_port: u16,
@@ -112,9 +116,13 @@ impl Init {
             self.websocket_port,
             self.http_port,
             self.metrics_port,
+            self.turn_port,
         );
         keys::write_new(&relay.join("relay.toml"), config.as_bytes(), 0o600)?;
         keys::write_new(&relay.join("descriptor.cose"), signed.bytes(), 0o644)?;
+        let secret = Secret::from_seed(&keys::draw()?);
+        let line = zeroize::Zeroizing::new(format!("{}\n", secret.text()));
+        keys::write_new(&relay.join("turn.secret"), line.as_bytes(), 0o600)?;
         let agency = suora_protocol::identity::AgencyId::of_root(&root_key.peer_id());
         println!("Made the agency {} in {}.", self.domain, self.dir.display());
         println!(

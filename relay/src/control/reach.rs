@@ -134,6 +134,7 @@ mod tests {
             connections_per_prefix: 1,
             connections: 1,
             tickets_per_prefix: 1,
+            turn: None,
         };
         let peer = Key::from_secret(&[1; 32]).peer_id();
         let own_addresses = own(&config, &peer);

@@ -19,5 +19,6 @@ mod rig;
 mod rooted;
 mod stage;
 mod stolen;
+mod turn;
 mod turns;
 mod websocket;

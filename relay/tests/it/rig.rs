@@ -130,7 +130,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// A port that is free for UDP and TCP.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     // below the ports that the system gives to whoever asks for any: between now and the
     // relay's start nobody is given it
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -320,6 +320,11 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What comes of this, unless it takes too long.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 /// Waits until something is so.
