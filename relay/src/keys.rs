@@ -230,8 +230,8 @@ pub fn open(
     })
 }
 
-/// The bytes of a file that only its owner can read.
-fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+/// The bytes of a file that only its owner can read; an error says what is wrong with it.
+pub fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     let meta = file.metadata().map_err(|error| error.to_string())?;
     if !meta.is_file() {

@@ -10,6 +10,7 @@ use suora_protocol::fault::{Code, Fault};
 
 use crate::config::Config;
 use crate::grant::Secret;
+use crate::keys;
 use crate::net::udp::Settings;
 use crate::turn::Rules;
 use crate::turn::policy::{Network, Policy, Quotas};
@@ -23,9 +24,9 @@ pub fn secret(dir: &Path, config: &crate::config::turn::Turn) -> Result<Secret, 
     let bad = |what: String| {
         Fault::new(Code::BadConfig).with(format!("turn.secret: {}: {what}", path.display()))
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| bad(error.to_string()))?;
-    let text = zeroize::Zeroizing::new(text);
-    Secret::read(&text).map_err(|fault| bad(fault.detail.unwrap_or_default()))
+    let bytes = keys::private(&path).map_err(bad)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| bad(error.to_string()))?;
+    Secret::read(text).map_err(|fault| bad(fault.detail.unwrap_or_default()))
 }
 
 /// All addresses of this machine. What cannot be had is left to the settings.

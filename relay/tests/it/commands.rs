@@ -32,6 +32,7 @@ fn init_makes_three_private_folders_and_says_what_comes_next() {
         "issuing/issuing.key",
         "relay/relay.key",
         "relay/pass.key",
+        "relay/turn.secret",
         "relay/relay.toml",
     ] {
         assert_eq!(mode(&agency.path(file)), 0o600, "{file}");
