@@ -5,7 +5,9 @@
 //! sees every whole message and says what goes on instead of it.
 
 pub mod agency;
+pub mod internet;
 mod links;
+pub mod nat;
 pub mod network;
 mod people;
 mod sessions;
