@@ -11,6 +11,7 @@ pub mod film;
 pub mod flood;
 pub mod fuzz;
 pub mod house;
+pub mod lab;
 pub mod live;
 pub mod peer;
 pub mod recording;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use suora_interop::{
-    bench, durable, evil, faults, flood, fuzz, live, peer, relaying, requirements, soak, speech,
-    vectors,
+    bench, durable, evil, faults, flood, fuzz, lab, live, peer, relaying, requirements, soak,
+    speech, vectors,
 };
 use suora_protocol::fault::Fault;
 
@@ -88,6 +88,9 @@ enum Command {
         #[arg(long, hide = true)]
         to: Option<std::net::SocketAddr>,
     },
+    /// Build networks of every kind in namespaces, let each prove itself, and let pairs meet in
+    /// them; print the path that each pair got beside the one that it must get.
+    Lab(Networks),
     /// Write tickets into a store until killed, and say what stands.
     #[command(hide = true)]
     WriteStore {
@@ -130,6 +133,52 @@ struct Weather {
     /// A rule that both nodes break, to see that it is noticed. Repeat for more.
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Networks {
+    /// Which cells: a kind of network for all with it, or OFFICER:CITIZEN; by default all. An
+    /// unknown name lists the kinds.
+    #[arg(value_name = "KIND")]
+    cells: Vec<String>,
+    /// A short run: few cells, no long waits.
+    #[arg(long)]
+    short: bool,
+    /// One way from each end of a line to the open, in milliseconds: half of what two ends see.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(0..=500))]
+    delay: u64,
+    /// A network that lies, to see that it is noticed: built as the first kind, it claims to be
+    /// the second.
+    #[arg(long = "claim", value_name = "KIND=KIND", value_parser = claim)]
+    claims: Vec<(String, String)>,
+    /// Ends that lie about their path, to see that it is noticed.
+    #[arg(long)]
+    lies: bool,
+    /// Strike a network with each fault of a running consultation, and prove that the wire did it.
+    #[arg(long)]
+    faults: bool,
+    /// Let real nodes meet, in the cells where the officer can be reached without help.
+    #[arg(long)]
+    nodes: bool,
+}
+
+fn claim(text: &str) -> Result<(String, String), String> {
+    let (built, claimed) = text.split_once('=').ok_or("say it as KIND=KIND")?;
+    Ok((built.into(), claimed.into()))
+}
+
+impl Networks {
+    fn ask(self) -> lab::Ask {
+        lab::Ask {
+            cells: self.cells,
+            short: self.short,
+            delay: self.delay,
+            claims: self.claims,
+            lies: self.lies,
+            faults: self.faults,
+            nodes: self.nodes,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -211,6 +260,7 @@ fn main() -> ExitCode {
             };
             flood::print(&ask).await
         }),
+        Command::Lab(networks) => lab::run(&networks.ask()),
         Command::WriteStore { seed, file } => figures(async |_| {
             let written = durable::write(&file, seed).await;
             written.map_err(|fault| fault.to_string())

@@ -2,14 +2,16 @@
 //! nodes spoken to by JSON lines. Every wait has a deadline; every process ends with its
 //! handle.
 
+mod process;
+
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use suora_node::command::demo::free_port;
 use suora_node::intent::Intent;
@@ -19,7 +21,11 @@ use suora_protocol::fault::Code;
 use suora_protocol::identity::{Key, PeerId};
 use suora_protocol::time::Timestamp;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+use tokio::runtime::Handle;
+
+use crate::lab::namespace::Namespace;
+pub use process::Process;
 
 /// What went wrong, with the last lines of the process's log.
 pub type Failure = String;
@@ -35,11 +41,13 @@ const QUIET: Duration = Duration::from_millis(300);
 /// The desk that every agency here has.
 pub const DESK: &str = "advice";
 
-/// An agency on loopback, in a folder that goes with it.
+/// An agency on loopback or in the network lab, in a folder that goes with it.
 #[derive(Debug)]
 pub struct Agency {
     dir: tempfile::TempDir,
     program: PathBuf,
+    /// Where its processes run, by name, `relay` among them; the others are on loopback.
+    pub places: BTreeMap<String, Namespace>,
     /// Port of the control plane.
     pub control: u16,
     /// Port of the control plane's WebSocket.
@@ -60,32 +68,43 @@ impl Agency {
 
     /// Makes an agency with these desks.
     pub async fn with_desks(program: &Path, desks: &[&str]) -> Result<Self, Failure> {
+        let mut ports = [0; 4];
+        for port in &mut ports {
+            *port = free_port().map_err(|fault| fault.to_string())?;
+        }
+        Self::at(program, IpAddr::from([127, 0, 0, 1]), ports, desks).await
+    }
+
+    /// Makes an agency whose relay is at this address; its ports are those of the control plane,
+    /// of the WebSocket, of the public pages, and of the metrics.
+    pub async fn at(
+        program: &Path,
+        host: IpAddr,
+        ports: [u16; 4],
+        desks: &[&str],
+    ) -> Result<Self, Failure> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let port = || free_port().map_err(|fault| fault.to_string());
+        let [control, websocket, http, metrics] = ports;
         let agency = Self {
             dir,
             program: program.into(),
-            control: port()?,
-            websocket: port()?,
-            http: port()?,
-            metrics: port()?,
+            places: BTreeMap::new(),
+            control,
+            websocket,
+            http,
+            metrics,
             log: "",
         };
-        let mut arguments = vec![
-            "init".to_string(),
-            agency.dir().display().to_string(),
-            "--domain".into(),
-            "agency.invalid".into(),
-            "--host".into(),
-            "127.0.0.1".into(),
-        ];
-        for (option, port) in [
-            ("--control-port", agency.control),
-            ("--websocket-port", agency.websocket),
-            ("--http-port", agency.http),
-            ("--metrics-port", agency.metrics),
+        let mut arguments = vec!["init".to_string(), agency.dir().display().to_string()];
+        for (option, value) in [
+            ("--domain", "agency.invalid".into()),
+            ("--host", host.to_string()),
+            ("--control-port", control.to_string()),
+            ("--websocket-port", websocket.to_string()),
+            ("--http-port", http.to_string()),
+            ("--metrics-port", metrics.to_string()),
         ] {
-            arguments.extend([option.into(), port.to_string()]);
+            arguments.extend([option.into(), value]);
         }
         for desk in desks {
             arguments.extend(["--desk".into(), (*desk).into()]);
@@ -278,7 +297,7 @@ impl Agency {
             .arg(self.dir().join("relay"))
             .stdout(Stdio::piped());
         self.logs(&mut command);
-        let mut process = Process::start(command, &self.file("relay.log"))?;
+        let mut process = self.start("relay", command)?;
         let stdout = process.child.stdout.take().ok_or("no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = async {
@@ -307,7 +326,7 @@ impl Agency {
         let control = self.file(&format!("{name}.sock"));
         let mut command = self.command(name, role, key, faults, arguments);
         command.args(["--control".as_ref(), control.as_os_str()]);
-        let process = Process::start(command, &self.file(&format!("{name}.log")))?;
+        let process = self.start(name, command)?;
         Peer::connect(name, process, &control, self.report_file(name)).await
     }
 
@@ -336,7 +355,7 @@ impl Agency {
         arguments: &[&str],
     ) -> Result<(bool, Value), Failure> {
         let command = self.command(name, role, key, &[], arguments);
-        let mut process = Process::start(command, &self.file(&format!("{name}.log")))?;
+        let mut process = self.start(name, command)?;
         let status = process.exit(READY).await?;
         let report = read_report(&self.report_file(name))
             .map_err(|why| format!("{name}: {why}; {}", process.log()))?;
@@ -346,6 +365,19 @@ impl Agency {
     /// The list of the devices that a node has, if there is such a file when it starts.
     pub fn devices_file(&self, name: &str) -> PathBuf {
         self.file(&format!("{name}.devices"))
+    }
+
+    /// Starts a process where its place is.
+    fn start(&self, name: &str, command: Command) -> Result<Process, Failure> {
+        let log = self.file(&format!("{name}.log"));
+        let Some(place) = self.places.get(name) else {
+            return Process::start(command, &log);
+        };
+        let runtime = Handle::current();
+        place.within(|| {
+            let _inside = runtime.enter();
+            Process::start(command, &log)
+        })?
     }
 
     fn logs(&self, command: &mut Command) {
@@ -393,7 +425,7 @@ impl Agency {
             command.args(["--fault", fault]);
         }
         command
-            .args(["--", role, "--loopback"])
+            .args(["--", role])
             .args(["--key".as_ref(), key.as_os_str()])
             .args(["--report".as_ref(), self.report_file(name).as_os_str()])
             .args(arguments)
@@ -403,8 +435,11 @@ impl Agency {
         if !arguments.contains(&"--agency") {
             command.args(["--agency".as_ref(), self.descriptor().as_os_str()]);
         }
-        if !arguments.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
+        if !self.places.contains_key(name) {
+            command.arg("--loopback");
+            if !arguments.contains(&"--listen") {
+                command.args(["--listen", "127.0.0.1:0"]);
+            }
         }
         if !arguments.contains(&"--desk") {
             command.args(["--desk", DESK]);
@@ -426,80 +461,6 @@ impl Agency {
 fn read_report(path: &Path) -> Result<Value, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("no report: {error}"))?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
-}
-
-/// A process that ends with this handle; its standard error is a file.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn start(mut command: Command, log: &Path) -> Result<Self, Failure> {
-        let file = std::fs::File::create(log).map_err(|error| error.to_string())?;
-        let child = command
-            // tests read English
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stderr(file)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        Ok(Self {
-            child,
-            log: log.into(),
-        })
-    }
-
-    /// What it said on standard error, the last 2000 bytes.
-    pub fn log(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let start = text.len().saturating_sub(2_000);
-        let start = (start..text.len())
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
-        text[start..].to_string()
-    }
-
-    /// The file of what it said on standard error.
-    pub fn log_file(&self) -> &Path {
-        &self.log
-    }
-
-    /// Its number; none: it has ended.
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
-    /// `kill -9`.
-    pub async fn kill(&mut self) -> Result<(), Failure> {
-        self.child.kill().await.map_err(|error| error.to_string())
-    }
-
-    /// SIGTERM.
-    pub fn terminate(&self) -> Result<(), Failure> {
-        self.signal(Signal::SIGTERM)
-    }
-
-    /// SIGHUP: the descriptor on disk is new.
-    pub fn hang_up(&self) -> Result<(), Failure> {
-        self.signal(Signal::SIGHUP)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        let id = self.child.id().ok_or("it has ended")?;
-        let id = i32::try_from(id).map_err(|error| error.to_string())?;
-        kill(Pid::from_raw(id), signal).map_err(|error| error.to_string())
-    }
-
-    /// Waits for its end.
-    pub async fn exit(&mut self, within: Duration) -> Result<ExitStatus, Failure> {
-        match tokio::time::timeout(within, self.child.wait()).await {
-            Ok(status) => status.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("it did not end within {within:?}: {}", self.log())),
-        }
-    }
 }
 
 /// A node, spoken to by JSON lines.

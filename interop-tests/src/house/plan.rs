@@ -83,7 +83,7 @@ const RELAY: &House = &[
     ("keys", &[]),
     ("config", &[]),
     ("grant", &[]),
-    ("hub", &[]),
+    ("hub", &["grant"]),
     ("turn", &["grant"]),
     ("net", &["turn", "clock", "keys"]),
     ("metrics", &["hub", "turn"]),
@@ -123,7 +123,11 @@ const NODE: &House = &[
     ("worker", &[]),
     ("keys", &[]),
     ("fit", &[]),
-    ("path::socket", &["path"]),
+    (
+        "path::socket",
+        &["path", "path::interfaces", "clock", "worker"],
+    ),
+    ("path::interfaces", &["path"]),
     (
         "devices",
         &[
@@ -165,7 +169,15 @@ const NODE: &House = &[
     ("link", &["engine", "clock", "worker"]),
     (
         "endpoint",
-        &["path", "path::socket", "engine", "report", "clock"],
+        &[
+            "path",
+            "path::socket",
+            "engine",
+            "report",
+            "clock",
+            "keys",
+            "worker",
+        ],
     ),
     ("remote", &["intent", "view", "worker"]),
     (
@@ -261,11 +273,15 @@ pub const FOREIGN: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("socket2", &[("relay", "control"), ("relay", "net")]),
-    ("stun_types", &[("relay", "turn"), ("relay", "net")]),
+    (
+        "stun_types",
+        &[("node", "path"), ("relay", "turn"), ("relay", "net")],
+    ),
     ("hmac", &[("relay", "grant")]),
     ("sha1", &[("relay", "grant")]),
     ("quinn_proto", &[("node", "endpoint"), ("node", "session")]),
     ("quinn_udp", &[("node", "path::socket"), ("relay", "net")]),
+    ("if_watch", &[("node", "path::interfaces")]),
     (
         "web_transport_quinn",
         &[("node", "endpoint"), ("node", "session")],
@@ -361,9 +377,14 @@ pub const DOORS: &[(&str, &str)] = &[
         "node/src/session/alive.rs",
         "the base of virtual time in tests",
     ),
+    (
+        "node/src/path/tests.rs",
+        "the base of virtual time in tests",
+    ),
     ("node/tests/it/fetch.rs", "sockets of the test"),
     ("node/tests/it/link.rs", "sockets of the test"),
     ("node/tests/it/remote.rs", "sockets of the test"),
+    ("node/tests/it/turn.rs", "sockets of the test"),
     (
         "relay/tests/it/rig.rs",
         "free ports, sockets and the deadlines of real processes",
@@ -398,6 +419,19 @@ pub const DOORS: &[(&str, &str)] = &[
     ),
     ("interop-tests/src/fuzz/turn.rs", "the base of virtual time"),
     ("interop-tests/src/live/wire.rs", "sockets and clock"),
+    ("interop-tests/src/lab.rs", "clock"),
+    (
+        "interop-tests/src/lab/namespace.rs",
+        "namespaces, threads in them and their sockets",
+    ),
+    (
+        "interop-tests/src/lab/emulator.rs",
+        "packet sockets, a thread and clock",
+    ),
+    ("interop-tests/src/lab/prove.rs", "clock"),
+    ("interop-tests/src/lab/gap.rs", "clock"),
+    ("interop-tests/src/lab/raw.rs", "clock"),
+    ("interop-tests/src/lab/nodes.rs", "clock"),
     ("interop-tests/src/flood.rs", "sockets and clock"),
     (
         "interop-tests/src/relaying.rs",
@@ -405,6 +439,10 @@ pub const DOORS: &[(&str, &str)] = &[
     ),
     ("interop-tests/src/repeater.rs", "sockets"),
     ("interop-tests/src/flood/strangers.rs", "sockets and clock"),
+    (
+        "interop-tests/src/fuzz/packets.rs",
+        "the base of virtual time",
+    ),
     (
         "interop-tests/src/vectors/quality.rs",
         "the base of virtual time",
@@ -428,6 +466,7 @@ pub const DOOR_ROOMS: &[&str] = &[
     "node/src/link",
     "node/src/fetch",
     "node/src/memory",
+    "node/src/path/interfaces",
     "node/src/path/socket",
     "node/src/endpoint",
     "node/src/session",
@@ -440,6 +479,7 @@ pub const DOOR_ROOMS: &[&str] = &[
     "interop-tests/src/live/wire",
     "interop-tests/src/flood",
     "interop-tests/src/relaying",
+    "interop-tests/src/lab",
     "interop-tests/src/repeater",
     "interop-tests/src/peer",
     "relay/tests/it/rig",
