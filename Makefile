@@ -5,6 +5,9 @@
 #              WEATHER="storm --runs 1" chooses (suora-interop weather --help)
 # make flood   a minute of strangers at every listener, while two talk and others wait;
 #              FLOOD="--seconds 300 --strength 3" chooses
+# make lab     networks of every kind after RFC 4787, in namespaces: the path that each pair gets
+#              beside the one that it must get; LAB="carrier symmetric:public" chooses
+#              (suora-interop lab --help)
 # make evil    what a hostile relay can try, and who refuses it
 # make soak    a consultation of half an hour: memory has to stay, delays must not grow
 # make fuzz    bad bytes at every parser for T=60 seconds each; FUZZ="rtp store --keep" chooses
@@ -17,7 +20,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench weather soak flood evil fuzz fmt-check clippy doc lean tests house
+.PHONY: help deps build demo test bench weather soak flood lab evil fuzz fmt-check clippy doc lean tests house
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
@@ -34,7 +37,7 @@ help:
 # A C and C++ compiler and make for SQLite, AWS-LC, OpenH264 and Opus, cmake for Opus, nasm for
 # OpenH264 (without it encoding takes three times as long), ALSA's headers and pkg-config to find
 # them for microphone and loudspeaker, Python's venv for the tools that judge speech and schemas,
-# the clients of coturn (its server is never started).
+# coturn's clients and its server, which tests start, and iproute2 and nftables for the networks of the lab.
 # With FOREIGN, as `make test` asks, npm and the stock nodes of libp2p that meet the relay there.
 deps:
 	@missing=()
@@ -47,6 +50,9 @@ deps:
 	pkg-config --exists alsa 2>/dev/null || missing+=(libasound2-dev)
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 	have turnutils_uclient || missing+=(coturn)
+	have ip || missing+=(iproute2)
+	# people's own path leaves out what is for administrators
+	have nft || [[ -x /usr/sbin/nft ]] || missing+=(nftables)
 	[[ -z "$(FOREIGN)" ]] || have npm || missing+=(npm)
 	if (( $${#missing[@]} )); then
 		as_root=()
@@ -137,6 +143,9 @@ weather: build
 
 flood: build
 	@$(TARGET)/release/suora-interop flood $(FLOOD)
+
+lab: build
+	@$(TARGET)/release/suora-interop lab $(LAB)
 
 evil: build
 	@$(TARGET)/release/suora-interop evil-relay --all

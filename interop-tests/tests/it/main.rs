@@ -18,6 +18,7 @@ mod house;
 mod impostor;
 mod judged;
 mod kill;
+mod lab;
 mod live;
 mod logs;
 mod playout;
