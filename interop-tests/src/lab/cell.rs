@@ -3,7 +3,7 @@
 use super::kind::{CROSSED, Kind, named};
 use super::rule::{Path, Side, expected};
 
-/// What two parties share.
+/// What two ends share.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Together {
     /// Nothing but the open.

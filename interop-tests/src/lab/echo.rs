@@ -57,7 +57,7 @@ pub struct Echo {
     pub relay: Relay,
     sockets: Vec<Arc<UdpSocket>>,
     ends: Arc<Mutex<Ends>>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 fn lock(ends: &Mutex<Ends>) -> MutexGuard<'_, Ends> {
@@ -71,8 +71,9 @@ impl Echo {
             relay: relay.clone(),
             sockets: Vec::new(),
             ends: Arc::default(),
-            tasks: Vec::new(),
+            tasks: Mutex::default(),
         };
+        let mut tasks = Vec::new();
         let failed = |error: io::Error| error.to_string();
         let families = [relay.v4.map(IpAddr::from), relay.v6.map(IpAddr::from)];
         for addresses in families {
@@ -84,23 +85,22 @@ impl Echo {
                 }
             }
             for own in 0..four.len() {
-                echo.tasks.push(tokio::spawn(answer(four.clone(), own)));
+                tasks.push(tokio::spawn(answer(four.clone(), own)));
             }
             echo.sockets.extend(four);
             let at = SocketAddr::new(addresses[0], FORWARD);
             let socket = UdpSocket::from_std(relay.namespace.udp(at)?).map_err(failed)?;
             let ends = echo.ends.clone();
-            echo.tasks
-                .push(tokio::spawn(forward(Arc::new(socket), ends)));
+            tasks.push(tokio::spawn(forward(Arc::new(socket), ends)));
             for port in TCP {
                 let listener = relay
                     .namespace
                     .listen(SocketAddr::new(addresses[0], port))?;
                 let listener = TcpListener::from_std(listener).map_err(failed)?;
-                echo.tasks
-                    .push(tokio::spawn(listen(listener, echo.ends.clone())));
+                tasks.push(tokio::spawn(listen(listener, echo.ends.clone())));
             }
         }
+        echo.tasks = Mutex::new(tasks);
         Ok(echo)
     }
 
@@ -124,9 +124,9 @@ impl Echo {
 
 impl Echo {
     /// Stops all of it, as a relay that dies.
-    pub fn stop(&mut self) {
-        self.sockets.clear();
-        self.tasks.drain(..).for_each(|task| task.abort());
+    pub fn stop(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
     }
 }
 

@@ -46,11 +46,11 @@ const NAP: Duration = Duration::from_millis(50);
 pub struct Cable {
     /// For messages.
     pub name: String,
-    /// The interfaces that it joins: towards the party, towards the open.
+    /// The interfaces that it joins: towards the end inside, towards the open.
     pub ends: [String; 2],
     /// Delay, loss, rate and queue, of both directions.
     pub weather: Weather,
-    /// A translator on the wire: what comes from the party is an insider's.
+    /// A translator on the wire: what comes from the end inside is an insider's.
     pub nat: Option<Nat>,
 }
 
@@ -212,6 +212,8 @@ impl Wire {
     /// A frame came in at `side`: loses it, or puts it on its way.
     fn take(&mut self, now: Duration, side: usize, frame: &mut Vec<u8>) {
         let mut packet = impair::read(frame);
+        // counted by its outside addresses, in both directions
+        let outer = packet.filter(|_| side == 1);
         if let (Some(nat), Some(found)) = (&mut self.nat, packet) {
             let (from, to) = (found.flow.from, found.flow.to);
             let ends = match side {
@@ -250,7 +252,8 @@ impl Wire {
             None => self.tally.lost += 1,
             Some(_) if flying.len() >= FLYING_MAX => self.tally.dropped += 1,
             Some(due) => {
-                self.tally.count(now, side, frame, packet.as_ref());
+                self.tally
+                    .count(now, side, frame, outer.or(packet).as_ref());
                 flying.push_back((due, std::mem::take(frame)));
             }
         }

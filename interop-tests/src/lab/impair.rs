@@ -237,7 +237,7 @@ pub struct Count {
 pub struct Tally {
     /// By flow.
     pub flows: BTreeMap<Flow, Count>,
-    /// Bytes of the longest IP packet of each direction: from the party, and to it.
+    /// Bytes of the longest IP packet of each direction: from the end inside, and to it.
     pub longest: [usize; 2],
     /// Frames that the gate did not let pass.
     pub gated: u64,

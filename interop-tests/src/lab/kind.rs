@@ -1,4 +1,4 @@
-//! PURE: the kinds of network that a party may sit in, and what each claims to be.
+//! PURE: the kinds of network that an end may sit in, and what each claims to be.
 
 use std::time::Duration;
 
@@ -284,7 +284,7 @@ impl Kind {
         self.v4.is_some_and(|routers| routers.len() > 1)
     }
 
-    /// A party in such a network, as the rule sees it.
+    /// An end in such a network, as the rule sees it.
     pub fn side(&self, lan: u16, carrier: u16) -> Side {
         let turns = self.turns().unwrap_or(false);
         Side {

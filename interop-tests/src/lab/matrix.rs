@@ -98,7 +98,7 @@ impl Row {
     }
 }
 
-/// Which site a party sits at: cells share sites, but no party sits at two places of one.
+/// Which site an end sits at: cells share sites, but no end sits at two places of one.
 type Place = (&'static str, u8);
 
 /// The sites that cells need.

@@ -43,7 +43,7 @@ fn place(relay: &Relay, cell: &Cell) -> IpAddr {
 }
 
 impl Nodes {
-    async fn talk(&self, meeting: &Meeting<'_>) -> Result<Outcome, Failure> {
+    async fn serve(&self, meeting: &Meeting<'_>) -> Result<Outcome, Failure> {
         // the first relay host has the echo
         let relay = meeting.lab.relays.get(1).ok_or("no second relay host")?;
         let [officer_seat, citizen_seat] = meeting.ends;
@@ -56,46 +56,54 @@ impl Nodes {
         ] {
             agency.places.insert(name.into(), namespace.clone());
         }
-        let _relay = agency.serve(&[]).await?;
-        let (key, credential) = agency.officer("officer", &[DESK]).await?;
-        let credential = credential.to_string_lossy().into_owned();
-        let arguments = ["--credential", credential.as_str(), "--auto-accept"];
-        let mut officer = agency.attend(&key, &[], &arguments).await?;
-        let (key, _) = agency.key("citizen")?;
-        let begun = Instant::now();
-        let mut citizen = agency.node("citizen", "call", &key, &[], &[]).await?;
-        citizen.stage("accepted", STEP).await?;
-        officer.stage("accepted", STEP).await?;
-        let connected = begun.elapsed();
-        tokio::time::sleep_until(tokio::time::Instant::now() + TALK).await;
-        let mut outcome = Outcome {
-            path: None,
-            connected: Some(connected),
-            direct: None,
-            faults: Vec::new(),
-        };
-        let [direct, relayed] = counted(meeting, relay);
-        outcome.path = match (direct, relayed) {
-            (true, false) => Some(Path::Direct),
-            (false, true) => Some(Path::Relayed),
-            _ => {
-                outcome.faults.push(format!(
-                    "on the wires in the last second: direct {direct}, relayed {relayed}"
-                ));
-                None
-            }
-        };
-        citizen.settle().await?;
-        officer.settle().await?;
-        for peer in [&citizen, &officer] {
-            let said = label(peer);
-            if said.as_deref() != outcome.path.map(Path::word) {
-                outcome.faults.push(format!("{} says {said:?}", peer.name));
-            }
-        }
-        citizen.say(Intent::HangUp).await?;
-        Ok(outcome)
+        let mut process = agency.serve(&[]).await?;
+        let outcome = talk(&agency, meeting, relay).await;
+        // its ports are free when the next cell begins
+        process.kill().await?;
+        outcome
     }
+}
+
+/// An officer attends, a citizen calls, and both are judged while they talk.
+async fn talk(agency: &Agency, meeting: &Meeting<'_>, relay: &Relay) -> Result<Outcome, Failure> {
+    let (key, credential) = agency.officer("officer", &[DESK]).await?;
+    let credential = credential.to_string_lossy().into_owned();
+    let arguments = ["--credential", credential.as_str(), "--auto-accept"];
+    let mut officer = agency.attend(&key, &[], &arguments).await?;
+    let (key, _) = agency.key("citizen")?;
+    let begun = Instant::now();
+    let mut citizen = agency.node("citizen", "call", &key, &[], &[]).await?;
+    citizen.stage("accepted", STEP).await?;
+    officer.stage("accepted", STEP).await?;
+    let connected = begun.elapsed();
+    tokio::time::sleep_until(tokio::time::Instant::now() + TALK).await;
+    let mut outcome = Outcome {
+        path: None,
+        connected: Some(connected),
+        direct: None,
+        faults: Vec::new(),
+    };
+    let [direct, relayed] = counted(meeting, relay);
+    outcome.path = match (direct, relayed) {
+        (true, false) => Some(Path::Direct),
+        (false, true) => Some(Path::Relayed),
+        _ => {
+            outcome.faults.push(format!(
+                "on the wires in the last second: direct {direct}, relayed {relayed}"
+            ));
+            None
+        }
+    };
+    citizen.settle().await?;
+    officer.settle().await?;
+    for peer in [&citizen, &officer] {
+        let said = label(peer);
+        if said.as_deref() != outcome.path.map(Path::word) {
+            outcome.faults.push(format!("{} says {said:?}", peer.name));
+        }
+    }
+    citizen.say(Intent::HangUp).await?;
+    Ok(outcome)
 }
 
 /// The path that a node shows.
@@ -134,6 +142,6 @@ fn counted(meeting: &Meeting<'_>, relay: &Relay) -> [bool; 2] {
 
 impl Pair for Nodes {
     async fn meet(&self, meeting: &Meeting<'_>) -> Result<Outcome, Failure> {
-        self.talk(meeting).await
+        self.serve(meeting).await
     }
 }

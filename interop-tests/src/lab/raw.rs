@@ -348,10 +348,17 @@ fn judge(
     if let (Some(Path::Direct), [Some(of_two), Some(of_one)], true) =
         (outcome.path, chosen, meeting.apart())
     {
+        // each sends to the address that it chose, which may be of another family than the other's
+        let [one, two] = meeting.ends;
         for end in meeting.ends {
             let tally = wires.tally(end.site.cable);
-            for (from, to) in [(of_one, of_two), (of_two, of_one)] {
-                if !recent(tally.last_media(|flow| flow.from == from && flow.to == to)) {
+            for (sender, to) in [(one, of_two), (two, of_one)] {
+                let own = [
+                    Some(sender.site.wan.into()),
+                    sender.host.v6.map(IpAddr::from),
+                ];
+                let sent = |flow: &Flow| flow.to == to && own.contains(&Some(flow.from.ip()));
+                if !recent(tally.last_media(sent)) {
                     outcome.faults.push(format!(
                         "said to be direct, and no such media on the wire of site {}",
                         end.site.number

@@ -1,4 +1,4 @@
-//! PURE: which path two parties must get, computed from what their networks are, before
+//! PURE: which path two ends must get, computed from what their networks are, before
 //! anything runs.
 
 use crate::world::nat::Dependence;
@@ -41,7 +41,7 @@ impl Access {
     }
 }
 
-/// What a party's network is.
+/// What an end's network is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Side {
     /// UDP leaves and comes back.

@@ -34,7 +34,7 @@ pub struct Met {
     pub after: Option<Duration>,
 }
 
-/// A party's routers, its host, and the addresses that it tells the other.
+/// An end's routers, its host, and the addresses that it tells the other.
 fn place(
     net: &mut Internet,
     kind: &Kind,

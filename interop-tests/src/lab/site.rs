@@ -91,7 +91,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// The party on the host of this number, as the rule sees it.
+    /// The end on the host of this number, as the rule sees it.
     pub fn side(&self, host: usize) -> Side {
         let number = u16::from(self.number);
         let home = u16::try_from(host / self.each.max(1)).unwrap_or(0);

@@ -87,15 +87,18 @@ async fn a_network_that_is_not_what_it_says_is_caught() {
     if !possible("networks that lie") {
         return;
     }
-    for claim in [
+    let claims = [
         "full-cone=addr-restricted",
         "symmetric=port-restricted",
         "mtu-1280=port-restricted",
-    ] {
-        let (output, said) = lab(&["--claim", claim, "public:public"]).await;
-        assert_eq!(output.status.code(), Some(1), "{claim}: {said}");
-        assert_eq!(said.matches("WRONG").count(), 1, "{claim}: {said}");
-    }
+        "carrier-flat=carrier",
+    ];
+    let claimed = claims.iter().flat_map(|claim| ["--claim", claim]);
+    let arguments: Vec<_> = claimed.chain(["public:public"]).collect();
+    let (output, said) = lab(&arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    // each of them by one thing, and nobody else
+    assert_eq!(said.matches("WRONG").count(), claims.len(), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
