@@ -105,6 +105,13 @@ pub const TARGETS: &[Target] = &[
         chapters: &[],
     },
     Target {
+        name: "paths",
+        reads: "STUN, TURN and QUIC at the paths of a node in mid-consultation",
+        body: packets::paths,
+        longest: 1_024,
+        chapters: &[],
+    },
+    Target {
         name: "rtp",
         reads: "RTP packets and their extensions",
         body: media::rtp,

@@ -8,7 +8,7 @@ pub mod congestion;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -17,18 +17,22 @@ use quinn::{
 };
 use rustls::NamedGroup;
 use rustls::crypto::CryptoProvider;
-use suora_protocol::documents::{Dcid, SessionId, chain};
+use suora_protocol::documents::{Dcid, Server, SessionId, chain};
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Hash;
 use suora_protocol::limits;
 use suora_protocol::time::Timestamp;
+use suora_protocol::wire::grant::Grant;
 use tokio::sync::oneshot;
 
 use self::certificate::{Certificate, Pin};
 use crate::Faults;
 use crate::engine::ports::{Dial, Expected, SessionEvent};
-use crate::path::socket::Socket;
+use crate::keys;
+use crate::path::socket::{Bind, Socket};
+use crate::path::{self, Event, turn};
 use crate::report::{Path, Security};
+use crate::worker::Mailbox;
 
 /// The exporter's label (`spec/setup.md`, section 5).
 const EXPORTER: &[u8] = b"EXPORTER-suora-1";
@@ -53,9 +57,7 @@ pub struct Endpoint {
     socket: Arc<Socket>,
     certificate: Shared,
     expecting: Expecting,
-    loopback: bool,
-    routed: bool,
-    announce: Vec<SocketAddr>,
+    events: Option<Mailbox<Event>>,
     faults: Faults,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -69,6 +71,8 @@ pub struct Listen {
     pub loopback: bool,
     /// Whether private addresses beyond this machine's own networks may be dialled.
     pub routed: bool,
+    /// Whether the person hides their address: packets go through relays alone.
+    pub hidden: bool,
     /// Addresses that go into invites instead of those listened on; none: these.
     pub announce: Vec<SocketAddr>,
 }
@@ -118,9 +122,16 @@ impl Endpoint {
     /// Listens, with a fresh certificate.
     pub fn new(listen: &Listen, now: Timestamp, faults: Faults) -> Result<Self, Fault> {
         let certificate = Certificate::generate(now)?;
-        let socket = Socket::bind(&listen.addresses)?;
+        let bind = Bind {
+            listen: listen.addresses.clone(),
+            loopback: listen.loopback,
+            routed: listen.routed,
+            hidden: listen.hidden,
+            announce: listen.announce.clone(),
+        };
+        let (socket, events) = Socket::bind(&bind, keys::draw()?)?;
         if faults.follow_last {
-            socket.follow_last();
+            socket.with(|_, path| path.follow_last());
         }
         let mut config = EndpointConfig::default();
         // the first bits tell QUIC from STUN on one socket (RFC 9443)
@@ -145,9 +156,7 @@ impl Endpoint {
             socket,
             certificate,
             expecting,
-            loopback: listen.loopback,
-            routed: listen.routed,
-            announce: listen.announce.clone(),
+            events: Some(events),
             faults,
             accepting,
         })
@@ -166,17 +175,19 @@ impl Endpoint {
 
     /// Where we can be reached directly: what was said to announce, else where we listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        if self.announce.is_empty() {
-            self.socket.addresses(self.loopback)
-        } else {
-            self.announce.clone()
-        }
+        self.socket.addresses()
+    }
+
+    /// What happens to the paths; the first who asks gets it.
+    pub const fn events(&mut self) -> Option<Mailbox<Event>> {
+        self.events.take()
     }
 
     /// Expects a guest; the answer is its connection.
     pub fn expect(&self, expected: Expected) -> oneshot::Receiver<Result<Connected, Fault>> {
         let (answer, receiver) = oneshot::channel();
-        self.socket.expect(expected.session, expected.dcid);
+        let (session, dcid) = (expected.session, expected.dcid);
+        self.socket.with(|_, path| path.expect(session, dcid));
         lock(&self.expecting).insert(expected.dcid, (expected, answer));
         receiver
     }
@@ -199,10 +210,9 @@ impl Endpoint {
     }
 
     fn connect(&self, dial: &Dial) -> Result<quinn::Connecting, Fault> {
-        let allowed = (self.loopback, self.routed);
         let address = self
             .socket
-            .dial(dial.session, dial.dcid, &dial.addresses, allowed)?;
+            .with(|now, path| path.dial(now, dial.session, dial.dcid, &dial.addresses))?;
         let config = client_config(dial, self.faults)?;
         // no SNI is sent: the name is a placeholder of the API
         self.quinn
@@ -213,7 +223,7 @@ impl Endpoint {
     /// The session is over, or its guest no longer expected.
     pub fn forget(&self, session: SessionId) {
         lock(&self.expecting).retain(|_, (expected, _)| expected.session != session);
-        self.socket.forget(session);
+        self.socket.with(|now, path| path.forget(now, session));
     }
 
     /// The path in use.
@@ -276,11 +286,43 @@ pub async fn ourselves(
     Ok(([host, guest], met.unwrap_or_else(|_| Err(silent()))?))
 }
 
-/// Tells the path of each session.
+/// The paths of the node: tells the one of each session, and takes what they need.
 #[derive(Clone, Debug)]
 pub struct Paths(Arc<Socket>);
 
 impl Paths {
+    /// Asks or tells the paths: grants, servers, permissions, what a session says.
+    pub fn with<T>(&self, what: impl FnOnce(Instant, &mut path::Path) -> T) -> T {
+        self.0.with(what)
+    }
+
+    /// These answer how they see us. Names of servers are not looked up.
+    pub fn ask(&self, servers: &[Server]) {
+        let addresses = servers.iter().filter_map(Server::address);
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        self.with(|now, path| path.servers(now, &addresses));
+    }
+
+    /// A relay lends us its TURN.
+    pub fn grant(&self, grant: Grant) {
+        let servers = grant.servers.iter().filter_map(|uri| turn::server(uri));
+        let grant = turn::Grant {
+            servers: servers.collect(),
+            user: grant.user,
+            password: grant.password,
+            realm: grant.realm,
+            nonce: grant.nonce,
+        };
+        if let Err(fault) = self.with(|now, path| path.grant(now, grant)) {
+            tracing::warn!(%fault, "the relay's grant is of no use");
+        }
+    }
+
+    /// The guest of a session is reached here: our allocations let it in.
+    pub fn permit(&self, session: SessionId, guest: &[SocketAddr]) {
+        self.with(|now, path| path.permit(now, session, guest));
+    }
+
     /// The path in use.
     pub fn of(&self, session: SessionId, rtt: Duration) -> Option<Path> {
         path(&self.0, session, rtt)
@@ -288,12 +330,14 @@ impl Paths {
 }
 
 fn path(socket: &Socket, session: SessionId, rtt: Duration) -> Option<Path> {
-    let (local, remote) = socket.path(session)?;
+    let (((base, remote), relays), hidden) =
+        socket.with(|_, path| Some((path.in_use(session)?, path.is_hidden())))?;
+    let shown = |address: SocketAddr| Some(address.to_string()).filter(|_| !hidden);
     Some(Path {
-        kind: "direct",
+        kind: if relays == 0 { "direct" } else { "relayed" },
         transport: "udp",
-        local: Some(local.to_string()),
-        remote: Some(remote.to_string()),
+        local: socket.local(base).and_then(shown),
+        remote: shown(remote),
         relay: None,
         rtt_ms: Some(rtt.as_secs_f64() * 1_000.0),
     })
@@ -366,7 +410,7 @@ fn connected(
     invite: &Hash,
     fingerprint: Hash,
 ) -> Result<Connected, Fault> {
-    socket.completed(session);
+    socket.with(|now, path| path.completed(now, session));
     let mut binding = [0; 32];
     connection
         .export_keying_material(&mut binding, EXPORTER, invite.as_bytes())

@@ -6,6 +6,7 @@ mod agency;
 pub mod contact;
 pub mod desk;
 mod intents;
+mod paths;
 pub mod ports;
 pub mod sessions;
 pub mod trust;
@@ -27,7 +28,8 @@ use suora_protocol::wire::{citizen, officer};
 use self::contact::Contact;
 use self::desk::Attendance;
 use self::ports::{
-    Input, LinkCommand, LinkEvent, Local, Output, Recalled, SessionCommand, SessionEvent,
+    Input, LinkCommand, LinkEvent, Local, Output, PathCommand, Recalled, SessionCommand,
+    SessionEvent,
 };
 use self::sessions::Session;
 use self::trust::Trust;
@@ -238,6 +240,7 @@ impl Engine {
             }
             Input::Link(event) => self.link(now, event),
             Input::Worked(work) => self.worked(now, work),
+            Input::Path(id, told) => self.tell_path(id, told),
             Input::Session(id, event) => {
                 if self
                     .session
@@ -410,6 +413,7 @@ impl Engine {
                     self.out
                         .push_back(Output::Session(id, SessionCommand::Warm));
                     self.out.push_back(Output::View(view));
+                    self.begin_path(id);
                     self.proven(now);
                 }
                 Out::Newer(sequence) => {
@@ -429,6 +433,7 @@ impl Engine {
                     self.out
                         .push_back(Output::Session(id, SessionCommand::Media { audio, video }));
                     self.out.push_back(Output::View(view));
+                    self.out.push_back(Output::Path(id, PathCommand::Accepted));
                     self.hang_up_at = self.settings.talk.map(|talk| now.mono + talk);
                     if let Side::Citizen(contact) = &mut self.side {
                         contact.citizen.engaged();
@@ -440,6 +445,9 @@ impl Engine {
                         .push_back(Output::View(View::Chat { from: "peer", text }));
                 }
                 Out::Quality(told) => session.told(told),
+                Out::Path(told) => self
+                    .out
+                    .push_back(Output::Path(id, PathCommand::Heard(told))),
                 Out::Media(Media { audio, video }) => {
                     session.theirs = Media { audio, video };
                     self.out

@@ -1,239 +1,525 @@
-//! The paths of a node (`spec/setup.md`, section 4). QUIC sees one virtual address a
-//! session; [`routes`] knows which real addresses stand behind it, [`socket`] is the
-//! door. In this version a path is one of the addresses that the invite lists.
+//! The paths of a node (`spec/setup.md`, sections 4 and 6), one pure machine. QUIC sees one
+//! virtual address a session; a *way* is how a packet really goes: from a base (a socket of ours,
+//! or an allocation on a relay) to an address.
+//!
+//! ```text
+//!             first packet       handshake        both proven         a check answered
+//!  (dialled,  ────────────▶ heard ───────▶ standing ───────▶ checking ────────────────▶ settled
+//!   expected)  invite's dcid, │   stays on that way   creds      ▲      direct, or the     │
+//!              or an answer   │                                  │      first, or better   │
+//!                             ▼ silence: 10 s                    │                         ▼
+//!                          (over) ◀── forgotten              in doubt ◀── silent though a packet
+//!                                                        checks at once,  was due, address changed,
+//!                                                        two ways         way gone
+//! ```
+//!
+//! Who owns what: [`routes`] which sources are a session's and where its packets go until its
+//! handshake completed; [`ice`] a session's checks and what they proved; [`select`] which proven
+//! way is in use; [`candidates`] what may be told and checked; [`stun`] the questions for our own
+//! addresses; [`turn`] the allocations, which all sessions share; [`reach`] which addresses are
+//! sent to at all. [`link`] ties a session's part together, [`Path`] everything; [`socket`] and
+//! [`interfaces`] are the doors. Packets pass through `received` and `leaves` and are not kept.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
 
+use stun_types::message::MessageClass;
+use suora_protocol::documents::{AddressPolicy, Dcid, SessionId};
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::identity::Draw;
+use suora_protocol::wire::path as wire;
 
+pub mod candidates;
+pub mod ice;
+pub mod interfaces;
+pub mod link;
+pub mod ports;
+pub mod reach;
 pub mod routes;
+pub mod select;
 pub mod socket;
+pub mod stun;
+pub mod turn;
 
-use self::routes::Real;
+use self::candidates::{Base, Local, Policy, Way};
+use self::link::{Link, Said};
+pub use self::ports::{Arrived, Event, Interfaces, Leaves, Output, Settings};
+pub use self::reach::{Network, dialled, is_private, is_within_reach, refusal};
+use self::routes::Routes;
+use self::stun::{Packet, Questions};
+use self::turn::{Grant, Received, Turn};
 
-/// A network of an own interface: an address in it, and how many bits its addresses share.
-pub type Network = (IpAddr, u8);
+/// All paths of a node.
+#[derive(Debug)]
+pub struct Path {
+    settings: Settings,
+    draw: Draw,
+    interfaces: Interfaces,
+    looked: bool,
+    routes: Routes,
+    questions: Questions,
+    turn: Turn,
+    links: BTreeMap<SessionId, Link>,
+    /// The addresses that dialled sessions try.
+    dialled: BTreeMap<SessionId, Vec<SocketAddr>>,
+    /// Peers of our allocations, by the session that needs them.
+    permits: BTreeMap<SessionId, BTreeSet<SocketAddr>>,
+    out: VecDeque<Output>,
+}
 
-/// Why an address of an invite can never be dialled (SUORA-SET-015); `None`: it can. `loopback`:
-/// whether a person asked for addresses of this machine. An IPv4 address counts as itself
-/// however it is written.
-pub fn refusal(address: SocketAddr, loopback: bool) -> Option<&'static str> {
-    let ip = address.ip().to_canonical();
-    let link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    if ip.is_unspecified() {
-        Some("it names no machine")
-    } else if ip.is_multicast() || ip == Ipv4Addr::BROADCAST {
-        Some("it names many machines")
-    } else if link_local {
-        Some("it is link-local")
-    } else if address.port() == 0 {
-        Some("port 0 is none")
-    } else if ip.is_loopback() && !loopback {
-        Some("it is this machine's own; --loopback allows that")
-    } else if hides_another(ip) {
-        Some("another address is inside it")
-    } else {
+impl Path {
+    /// Nothing but sockets; all randomness comes from `seed`.
+    pub fn new(settings: Settings, seed: [u8; 32]) -> Self {
+        let mut draw = Draw::from_seed(seed);
+        let families = settings.sockets.iter().map(SocketAddr::is_ipv4).collect();
+        Self {
+            questions: Questions::new(Draw::from_seed(draw.bytes())),
+            turn: Turn::new(Draw::from_seed(draw.bytes()), families),
+            settings,
+            draw,
+            interfaces: Interfaces::default(),
+            looked: false,
+            routes: Routes::default(),
+            links: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            permits: BTreeMap::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Breaks a rule on purpose: see [`Routes::follow_last`].
+    pub const fn follow_last(&mut self) {
+        self.routes.follow_last();
+    }
+
+    /// This machine's addresses, now and whenever they change: then all is asked and checked anew.
+    pub fn interfaces(&mut self, now: Instant, found: Interfaces) {
+        if self.interfaces == found {
+            return;
+        }
+        self.interfaces = found;
+        if std::mem::replace(&mut self.looked, true) {
+            self.questions.restart(now);
+            self.turn.probe(now, None);
+            for link in self.links.values_mut() {
+                link.restart(now);
+            }
+        }
+        self.refresh(now);
+    }
+
+    /// These answer how they see us.
+    pub fn servers(&mut self, now: Instant, servers: &[SocketAddr]) {
+        for server in servers {
+            let of_family = |bound: &SocketAddr| bound.is_ipv4() == server.is_ipv4();
+            if let Some(at) = self.settings.sockets.iter().position(of_family) {
+                self.questions.ask(now, at, *server);
+            }
+        }
+        self.drain(now);
+    }
+
+    /// The right to allocations, on the relays that it names.
+    pub fn grant(&mut self, now: Instant, grant: Grant) -> Result<(), Fault> {
+        let taken = self.turn.grant(now, grant);
+        self.drain(now);
+        taken
+    }
+
+    /// Our relayed addresses: for an invite.
+    pub fn relayed(&self) -> Vec<SocketAddr> {
+        let relayed = self.turn.relayed().into_iter();
+        relayed.map(|(_, address)| address).collect()
+    }
+
+    /// Where packets of ours come from, as others see it: for a join. Who hides shows relayed
+    /// addresses alone.
+    pub fn learned(&self) -> Vec<SocketAddr> {
+        if self.settings.hidden {
+            return self.relayed();
+        }
+        let learned = self.questions.learned().into_iter();
+        learned.map(|(_, address)| address).collect()
+    }
+
+    /// The guest of a session will come from here: our relays let it in.
+    pub fn permit(&mut self, now: Instant, session: SessionId, peers: &[SocketAddr]) {
+        let permitted = self.permits.entry(session).or_default();
+        for peer in peers {
+            permitted.insert(*peer);
+            self.turn.permit(now, *peer);
+        }
+        self.drain(now);
+    }
+
+    /// A guest may come with this connection id. Returns the virtual address.
+    pub fn expect(&mut self, session: SessionId, dcid: Dcid) -> SocketAddr {
+        self.routes.expect(session, dcid)
+    }
+
+    /// A host is dialled at these addresses: from our sockets, unless the person hides, and
+    /// through every allocation that we have or get. Returns the virtual address; no way at all is
+    /// [`Code::NoPath`].
+    pub fn dial(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        dcid: Dcid,
+        addresses: &[SocketAddr],
+    ) -> Result<SocketAddr, Fault> {
+        let allowed = (self.settings.loopback, self.settings.routed);
+        let own = self.interfaces.networks.as_deref();
+        let own = own.map_err(String::as_str);
+        let direct = reach::dialled(addresses, &self.settings.sockets, own, allowed)?;
+        let mut ways: Vec<Way> = Vec::new();
+        if !self.settings.hidden {
+            ways.extend(direct.iter().map(|(at, to)| (Base::Socket(*at), *to)));
+        } else if !self.turn.has_grant() {
+            return Err(Fault::new(Code::NoPath)
+                .with("your address is to stay hidden, and no relay has been granted"));
+        }
+        let to: Vec<SocketAddr> = direct.into_iter().map(|(_, to)| to).collect();
+        let address = self.routes.dial(session, dcid, ways);
+        self.dialled.insert(session, to);
+        self.dial_relayed(now);
+        self.drain(now);
+        Ok(address)
+    }
+
+    /// Sessions that are dialled try our allocations too.
+    fn dial_relayed(&mut self, now: Instant) {
+        for (session, addresses) in &self.dialled {
+            for (relay, relayed) in self.turn.relayed() {
+                for to in addresses
+                    .iter()
+                    .filter(|to| to.is_ipv4() == relayed.is_ipv4())
+                {
+                    self.permits.entry(*session).or_default().insert(*to);
+                    self.turn.permit(now, *to);
+                    self.routes.also(*session, (Base::Relay(relay), *to));
+                }
+            }
+        }
+    }
+
+    /// The session is over, or its guest no longer expected.
+    pub fn forget(&mut self, now: Instant, session: SessionId) {
+        self.routes.forget(session);
+        self.links.remove(&session);
+        self.dialled.remove(&session);
+        for peer in self.permits.remove(&session).unwrap_or_default() {
+            if !self.permits.values().any(|others| others.contains(&peer)) {
+                self.turn.forget(now, peer);
+            }
+        }
+        self.drain(now);
+    }
+
+    /// The handshake completed: the session stays on its way until a check proves another.
+    pub fn completed(&mut self, now: Instant, session: SessionId) {
+        self.routes.completed(session);
+        self.dialled.remove(&session);
+        if let Some(address) = self.routes.address_of(session) {
+            let way = self.routes.chosen(session);
+            self.links.insert(session, Link::new(now, address, way));
+        }
+    }
+
+    /// Both ends are proven: creds and what the policy allows of our candidates are told, and
+    /// checks begin.
+    pub fn begin(&mut self, now: Instant, session: SessionId, host: bool, desk: AddressPolicy) {
+        let policy = Policy {
+            desk,
+            hidden: self.settings.hidden,
+            host,
+            accepted: false,
+            loopback: self.settings.loopback,
+            routed: self.settings.routed,
+            fixed: self.settings.fixed,
+        };
+        let draw = Draw::from_seed(self.draw.bytes());
+        if let Some(link) = self.links.get_mut(&session) {
+            link.begin(policy, draw);
+        }
+        self.refresh(now);
+    }
+
+    /// The officer accepted.
+    pub fn accepted(&mut self, now: Instant, session: SessionId) {
+        if let Some(link) = self.links.get_mut(&session) {
+            link.accept();
+        }
+        self.refresh(now);
+    }
+
+    /// The other end told this of itself.
+    pub fn heard(&mut self, now: Instant, session: SessionId, told: wire::Path) {
+        if let Some(link) = self.links.get_mut(&session) {
+            link.heard(now, told);
+        }
+        self.refresh(now);
+    }
+
+    /// A session knows that a packet of the other end is due now.
+    pub fn due(&mut self, now: Instant, session: SessionId) {
+        if let Some(link) = self.links.get_mut(&session) {
+            link.due(now);
+        }
+    }
+
+    /// The way in use, and how many relays are on it.
+    pub fn in_use(&self, session: SessionId) -> Option<(Way, u8)> {
+        match self.links.get(&session) {
+            Some(link) => link.in_use(),
+            None => Some((self.routes.chosen(session)?, 0)),
+        }
+    }
+
+    /// Whether a session stands: packets then change what is due without a word.
+    pub fn is_busy(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Whether the person hides their address.
+    pub const fn is_hidden(&self) -> bool {
+        self.settings.hidden
+    }
+
+    /// A packet came to one of our sockets.
+    pub fn received(&mut self, now: Instant, from: (usize, SocketAddr), packet: &[u8]) -> Arrived {
+        let arrived = match self.turn.received(now, from, packet) {
+            Received::Data { relay, peer, range } => {
+                let way = (Base::Relay(relay), peer);
+                let inner = packet.get(range.clone()).unwrap_or_default();
+                match self.passed(now, way, inner) {
+                    Some(address) => {
+                        if self.turn.channel(relay, peer).is_none() {
+                            self.bind(now, address, peer);
+                        }
+                        Arrived::Quic(address, range)
+                    }
+                    None => Arrived::Taken,
+                }
+            }
+            Received::Taken => Arrived::Taken,
+            Received::Other => {
+                let ours = stun::is_stun(packet)
+                    && stun::parse(packet)
+                        .is_some_and(|message| self.questions.answered(now, from, &message));
+                let way = (Base::Socket(from.0), from.1);
+                match self.passed(now, way, packet).filter(|_| !ours) {
+                    Some(address) => Arrived::Quic(address, 0..packet.len()),
+                    None => Arrived::Taken,
+                }
+            }
+        };
+        self.drain(now);
+        arrived
+    }
+
+    /// A packet from the other end's way: QUIC's is passed on.
+    fn passed(&mut self, now: Instant, way: Way, packet: &[u8]) -> Option<SocketAddr> {
+        if !matches!(packet, [0..=3, ..]) {
+            return self.quic(now, way, packet, packet.len());
+        }
+        let message = stun::parse(packet)?;
+        let own = self.interfaces.networks.as_deref().unwrap_or_default();
+        match message.class() {
+            MessageClass::Request => {
+                let named = |link: &&mut Link| link.is_named(&message);
+                let link = self.links.values_mut().find(named)?;
+                link.requested(now, way, &message, own);
+            }
+            MessageClass::Success | MessageClass::Error => {
+                let awaits = |link: &&mut Link| link.awaits(way, &message);
+                let link = self.links.values_mut().find(awaits)?;
+                link.answered(now, way, &message);
+            }
+            MessageClass::Indication => {}
+        }
         None
     }
-}
 
-/// NAT64, 6to4 and Teredo: a gateway takes the IPv4 address inside for the real one, which none
-/// of the other rules has seen.
-fn hides_another(ip: IpAddr) -> bool {
-    let IpAddr::V6(v6) = ip else {
-        return false;
-    };
-    matches!(
-        v6.segments(),
-        [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0x2002, ..] | [0x2001, 0, ..]
-    )
-}
-
-/// Whether an address means another machine in each network: RFC 1918, RFC 6598, RFC 4193.
-pub fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_private() || shares((v4.into(), 10), Ipv4Addr::new(100, 64, 0, 0).into())
+    /// Packets of QUIC's came, all of one train: their virtual address, or `None` to drop them.
+    pub fn quic(&mut self, now: Instant, way: Way, first: &[u8], len: usize) -> Option<SocketAddr> {
+        let address = self.routes.incoming(way, first, len)?;
+        if let Some(link) = self.links.values_mut().find(|link| link.address == address) {
+            link.packet(now, way);
         }
-        IpAddr::V6(v6) => v6.is_unique_local(),
+        Some(address)
     }
-}
 
-/// Whether an address may be dialled as far as own networks go: a private one only inside one of them.
-pub fn is_within_reach(ip: IpAddr, own: &[Network]) -> bool {
-    !is_private(ip)
-        || own
-            .iter()
-            .any(|network| shares(*network, ip.to_canonical()))
-}
+    /// Whether what comes from here may be looked at as a train of QUIC's: no server of ours.
+    pub fn is_plain(&self, from: (usize, SocketAddr)) -> bool {
+        !self.turn.is_server(from)
+    }
 
-/// Which addresses of an invite are dialled, each through the first of our sockets of its family:
-/// `sockets` says where each is bound. `own` are this machine's networks, or why they cannot be
-/// listed; then every private address counts as a stranger's. `loopback` and `routed` are what
-/// the person asked for. None that may be dialled is [`Code::NoPath`], with what would help.
-pub fn dialled(
-    addresses: &[SocketAddr],
-    sockets: &[SocketAddr],
-    own: Result<&[Network], &str>,
-    (loopback, routed): (bool, bool),
-) -> Result<Vec<Real>, Fault> {
-    let near = own.unwrap_or_default();
-    let mut reals: Vec<Real> = Vec::new();
-    let mut is_foreign = false;
-    for address in addresses {
-        // one address written in two ways is still one
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let of_family = |bound: &SocketAddr| bound.is_ipv4() == address.is_ipv4();
-        let Some(ours) = sockets.iter().position(of_family) else {
-            continue;
+    /// A peer of an allocation sends outside a channel: it gets one.
+    fn bind(&mut self, now: Instant, address: SocketAddr, peer: SocketAddr) {
+        if let Some(session) = self.routes.session_of(address) {
+            self.permits.entry(session).or_default().insert(peer);
+            self.turn.permit(now, peer);
+        }
+    }
+
+    /// A packet of QUIC's leaves: by no way, by one, or by several.
+    pub fn leaves(&mut self, now: Instant, to: SocketAddr, len: usize) -> Vec<Leaves> {
+        let link = self.links.values_mut().find(|link| link.address == to);
+        let ways = match link.filter(|_| !self.routes.follows_last()) {
+            Some(link) => link.leaves(now, len),
+            None => self.routes.outgoing(to, len),
         };
-        if refusal(address, loopback).is_some() || reals.contains(&(ours, address)) {
-            continue;
-        }
-        if routed || is_within_reach(address.ip(), near) {
-            reals.push((ours, address));
-        } else {
-            is_foreign = true;
-        }
+        let leaves = |(base, to): Way| match base {
+            Base::Socket(at) => Leaves::Direct(at, to),
+            Base::Relay(relay) => match self.turn.channel(relay, to) {
+                Some(channel) => Leaves::Channel(channel),
+                None => Leaves::Outside(relay, to),
+            },
+        };
+        ways.into_iter().map(leaves).collect()
     }
-    if !reals.is_empty() {
-        return Ok(reals);
-    }
-    let why = match own {
-        _ if !is_foreign => "none of the officer's addresses can be dialled from here".into(),
-        Ok(_) => "the officer is in a private network that is none of this machine's; where \
-                  routers join the two, --routed lets it be dialled"
-            .into(),
-        Err(error) => format!(
-            "the officer is in a private network, and which are this machine's own cannot be \
-             found out ({error}); --routed lets it be dialled all the same"
-        ),
-    };
-    Err(Fault::new(Code::NoPath).with(why))
-}
 
-fn shares((address, bits): Network, ip: IpAddr) -> bool {
-    // a prefix of no bits would make everything near
-    let differ = match (address, ip) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
-        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
-        _ => return false,
-    };
-    bits > 0 && differ >= u32::from(bits)
+    /// A packet through an allocation, outside a channel.
+    pub fn outside(&mut self, relay: usize, peer: SocketAddr, data: &[u8]) -> Option<Packet> {
+        self.turn.indication(relay, peer, data)
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Instant) {
+        self.questions.tick(now);
+        self.turn.tick(now);
+        for link in self.links.values_mut() {
+            link.tick(now);
+        }
+        self.drain(now);
+    }
+
+    /// When time has to pass next.
+    pub fn deadline(&self) -> Option<Instant> {
+        let links = self.links.values().filter_map(Link::deadline);
+        let others = [self.questions.deadline(), self.turn.deadline()];
+        links.chain(others.into_iter().flatten()).min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    fn locals(&self) -> Vec<Local> {
+        let bare = |kind| {
+            move |(at, address): (usize, SocketAddr)| Local {
+                base: Base::Socket(at),
+                kind,
+                address,
+            }
+        };
+        let hosts = self.interfaces.hosts.iter().copied();
+        let relayed = |(at, address)| Local {
+            base: Base::Relay(at),
+            kind: wire::Kind::Relayed,
+            address,
+        };
+        let learned = self.questions.learned().into_iter();
+        hosts
+            .map(bare(wire::Kind::Host))
+            .chain(learned.map(bare(wire::Kind::Reflexive)))
+            .chain(self.turn.relayed().into_iter().map(relayed))
+            .collect()
+    }
+
+    /// What we have, or may show, changed: tells the other ends, and pairs anew.
+    fn refresh(&mut self, now: Instant) {
+        self.pair(now);
+        self.drain(now);
+    }
+
+    fn pair(&mut self, now: Instant) {
+        let locals = self.locals();
+        let own = self.interfaces.networks.clone().unwrap_or_default();
+        for (session, link) in &mut self.links {
+            let peers = link.pair(now, &locals, &self.settings.sockets, &own);
+            let permitted = self.permits.entry(*session).or_default();
+            for peer in peers {
+                permitted.insert(peer);
+                self.turn.permit(now, peer);
+            }
+        }
+    }
+
+    /// Drains all parts, until none has anything to say.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            let (mut anew, mut doubtful) = (false, false);
+            while let Some(output) = self.questions.poll_output() {
+                match output {
+                    stun::Output::Send(packet) => self.out.push_back(Output::Send(packet)),
+                    stun::Output::Changed => {
+                        anew = true;
+                        self.out.push_back(Output::Event(Event::Learned));
+                    }
+                }
+            }
+            while let Some(output) = self.turn.poll_output() {
+                match output {
+                    turn::Output::Send(packet) => self.out.push_back(Output::Send(packet)),
+                    turn::Output::Changed => {
+                        anew = true;
+                        self.out.push_back(Output::Event(Event::Relayed));
+                        self.dial_relayed(now);
+                    }
+                    turn::Output::Lost(relay, _) => {
+                        self.routes.lost(Base::Relay(relay));
+                        for link in self.links.values_mut() {
+                            link.lost(now, relay);
+                        }
+                    }
+                }
+            }
+            let mut said = Vec::new();
+            for (session, link) in &mut self.links {
+                while let Some(output) = link.poll_output() {
+                    said.push((*session, output));
+                }
+            }
+            let quiet = said.is_empty() && !anew;
+            for (session, output) in said {
+                match output {
+                    Said::Send((Base::Socket(at), to), bytes) => {
+                        self.out.push_back(Output::Send(Packet {
+                            socket: at,
+                            to,
+                            bytes,
+                        }));
+                    }
+                    Said::Send((Base::Relay(relay), to), bytes) => {
+                        let packet = self.turn.wrap(relay, to, &bytes);
+                        self.out.extend(packet.map(Output::Send));
+                    }
+                    Said::Admit(way) => self.routes.admit(session, way),
+                    Said::Tell(told) => {
+                        let tell = Event::Tell(session, told);
+                        self.out.push_back(Output::Event(tell));
+                    }
+                    Said::Moved => self.out.push_back(Output::Event(Event::Moved(session))),
+                    Said::Doubt => doubtful = true,
+                }
+            }
+            if doubtful {
+                // a relay may have forgotten an allocation, a router our mapping
+                self.turn.probe(now, None);
+                self.questions.again(now);
+            }
+            if anew {
+                self.pair(now);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // covers: SUORA-SET-015
-    #[test]
-    fn only_addresses_of_one_machine_that_others_reach_are_dialled() {
-        let refused = |text: &str, loopback| refusal(text.parse().unwrap(), loopback).is_some();
-        for never in [
-            "0.0.0.0:443",
-            "[::]:443",
-            "224.0.0.1:443",
-            "255.255.255.255:443",
-            "[ff02::1]:443",
-            "169.254.3.4:443",
-            "[fe80::1]:443",
-            "192.0.2.1:0",
-            "[::ffff:0.0.0.0]:443",
-            "[::ffff:224.0.0.1]:443",
-            "[::ffff:255.255.255.255]:443",
-            "[::ffff:169.254.1.1]:443",
-            "[64:ff9b::7f00:1]:443",
-            "[2002:7f00:1::]:443",
-            "[2001:0:53aa:64c::1]:443",
-        ] {
-            assert!(refused(never, true), "{never}");
-        }
-        for own in ["127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.1]:443"] {
-            assert!(refused(own, false) && !refused(own, true), "{own}");
-        }
-        let fine = [
-            "192.0.2.1:443",
-            "10.0.0.1:1",
-            "[2001:db8::1]:65535",
-            "[::ffff:192.0.2.1]:443",
-        ];
-        for fine in fine {
-            assert!(!refused(fine, false), "{fine}");
-        }
-    }
-
-    // covers: SUORA-SET-130
-    #[test]
-    fn a_private_address_is_near_only_inside_a_network_of_ours() {
-        let own: Vec<Network> = [
-            ("192.168.7.20", 24),
-            ("100.64.9.1", 16),
-            ("fd00:1:2:3::5", 64),
-            // a tunnel's end has no neighbour, and a broken mask makes nobody one
-            ("10.8.0.2", 32),
-            ("172.16.0.1", 0),
-        ]
-        .map(|(ip, bits)| (ip.parse().unwrap(), bits))
-        .into();
-        let reaches = |text: &str| is_within_reach(text.parse().unwrap(), &own);
-        for near in [
-            "192.168.7.1",
-            "::ffff:192.168.7.1",
-            "100.64.200.1",
-            "fd00:1:2:3:ffff::1",
-            "10.8.0.2",
-        ] {
-            assert!(reaches(near), "{near}");
-        }
-        for far in [
-            "192.168.8.1",
-            "::ffff:192.168.8.1",
-            "10.8.0.1",
-            "172.16.0.2",
-            "172.31.255.1",
-            "100.65.0.1",
-            "100.127.255.1",
-            "fd00:1:2:4::1",
-            "fc00::1",
-        ] {
-            assert!(!reaches(far), "{far}");
-        }
-        for public in ["192.0.2.1", "172.32.0.1", "100.128.0.1", "2001:db8::1"] {
-            assert!(reaches(public), "{public}");
-        }
-    }
-
-    // covers: SUORA-SET-015, SUORA-SET-130
-    #[test]
-    fn where_nothing_can_be_dialled_the_person_learns_what_would_help() {
-        let of = |texts: &[&str]| -> Vec<SocketAddr> {
-            texts.iter().map(|text| text.parse().unwrap()).collect()
-        };
-        let sockets = of(&["0.0.0.0:40000", "[::]:40000"]);
-        let own: &[Network] = &[("10.2.0.7".parse().unwrap(), 16)];
-        let why = |addresses: &[&str], own| {
-            let fault = dialled(&of(addresses), &sockets, own, (false, false)).unwrap_err();
-            assert_eq!(fault.code, Code::NoPath);
-            fault.detail.unwrap()
-        };
-        let far = ["10.1.0.7:443", "127.0.0.1:443"];
-        assert!(why(&far, Ok(own)).contains("none of this machine's"));
-        assert!(why(&far, Ok(own)).contains("--routed"));
-        // a machine that may not look at its interfaces does not blame the officer
-        let blind = why(&["10.2.0.8:443"], Err("permission denied"));
-        assert!(blind.contains("permission denied") && blind.contains("--routed"));
-        assert!(!why(&["127.0.0.1:443", "10.2.0.8:0"], Ok(own)).contains("--routed"));
-        let listed = of(&["10.2.0.8:443", "[::ffff:10.2.0.8]:443", "10.1.0.7:443"]);
-        let near = vec![(0, listed[0])];
-        assert_eq!(
-            dialled(&listed, &sockets, Ok(own), (false, false)),
-            Ok(near.clone())
-        );
-        let both = vec![near[0], (0, listed[2])];
-        assert_eq!(dialled(&listed, &sockets, Ok(own), (false, true)), Ok(both));
-    }
-}
+pub(crate) mod tests;

@@ -26,7 +26,8 @@ use crate::devices::{Backend, Kind};
 use crate::endpoint::certificate::{EARLY, VALID};
 use crate::endpoint::{Connected, Endpoint};
 use crate::engine::ports::{
-    Fetched, Input, LinkCommand, Local, Output, Proof, Recalled, SessionCommand, SessionEvent,
+    Fetched, Input, LinkCommand, Local, Output, PathCommand, Proof, Recalled, SessionCommand,
+    SessionEvent,
 };
 use crate::engine::{Engine, Settings};
 use crate::fetch::{self, Agency};
@@ -41,7 +42,7 @@ use crate::session::fanout::Studio;
 use crate::session::{self, Setup};
 use crate::view::View;
 use crate::worker::{Mailbox, Post, mailbox};
-use crate::{Faults, keys, link};
+use crate::{Faults, keys, link, path};
 
 /// Events of sessions that the loop has not yet taken.
 const EVENTS: usize = 256;
@@ -130,7 +131,7 @@ pub async fn run(
         .as_deref()
         .map(|path| remote::listen(path, intent))
         .transpose()?;
-    let endpoint = Endpoint::new(&config.listen, clock.now().utc, faults)?;
+    let mut endpoint = Endpoint::new(&config.listen, clock.now().utc, faults)?;
     let role = config.role.name();
     let memory = config
         .memory
@@ -146,6 +147,9 @@ pub async fn run(
         fresh: config.fresh,
     };
     let (events, mut heard) = mailbox(EVENTS);
+    let mut paths = endpoint
+        .events()
+        .ok_or_else(|| Fault::new(Code::Internal).with("the paths are somebody else's"))?;
     let (notices, mut noticed) = mailbox(NOTICES);
     let Link {
         commands: link,
@@ -222,6 +226,14 @@ pub async fn run(
             Some(intent) = intents.recv() => Input::Intent(intent),
             Some(event) = link_events.recv() => Input::Link(event),
             Some((id, event)) = heard.recv() => Input::Session(id, event),
+            Some(event) = paths.recv() => match event {
+                path::Event::Tell(id, told) => Input::Path(id, told),
+                path::Event::Relayed => {
+                    node.local();
+                    continue;
+                }
+                path::Event::Moved(_) | path::Event::Learned => continue,
+            },
             Some(notice) = noticed.recv() => {
                 node.notice(notice, &mut show);
                 continue;
@@ -289,6 +301,7 @@ impl Node {
                 },
                 Output::Forget(id) => self.forget(id),
                 Output::Session(id, command) => self.tell(id, command),
+                Output::Path(id, command) => self.path(id, command),
                 Output::View(view) => self.view(view, show),
                 Output::Remember(recalled) => self.remember(&recalled, show),
                 Output::Prove(proof) => self.prove(&proof, show),
@@ -300,11 +313,20 @@ impl Node {
         }
     }
 
+    fn path(&self, id: SessionId, command: PathCommand) {
+        self.endpoint.paths().with(|now, path| match command {
+            PathCommand::Begin { host, policy } => path.begin(now, id, host, policy),
+            PathCommand::Accepted => path.accepted(now, id),
+            PathCommand::Heard(told) => path.heard(now, id, told),
+        });
+    }
+
     /// Tells the engine what our endpoint is now.
     fn local(&mut self) {
         let local = Local {
             fingerprint: self.endpoint.fingerprint(),
             addresses: self.endpoint.addresses(),
+            relayed: self.endpoint.paths().with(|_, path| path.relayed()),
         };
         self.engine
             .handle_input(self.clock.now(), Input::Local(local));

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::fault::{Code, Fault};
 use crate::time::Timestamp;
 use crate::wire::guest::{Media, Quality};
+use crate::wire::path::Path;
 
 /// Where a session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub enum Output {
     Media(Media),
     /// How the other end sees and hears this one.
     Quality(Quality),
+    /// Where the other end may be reached.
+    Path(Path),
     /// The other end's clock.
     Clock(clock::Offset),
     /// Close the connection; the session is over.

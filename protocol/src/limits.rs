@@ -10,6 +10,8 @@ pub const DOCUMENT_MAX: usize = 49_152;
 pub const CBOR_DEPTH_MAX: usize = 8;
 /// Most addresses in an invite.
 pub const ADDRESSES_MAX: usize = 8;
+/// Most candidates that an end tells of itself.
+pub const CANDIDATES_MAX: usize = 16;
 /// Most relays in a descriptor.
 pub const RELAYS_MAX: usize = 8;
 /// Most keys in a descriptor.

@@ -11,6 +11,7 @@
 pub mod citizen;
 pub mod guest;
 pub mod officer;
+pub mod path;
 pub mod work;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -264,6 +265,7 @@ mod tests {
         "matched",
         "media",
         "offer",
+        "path",
         "ping",
         "pong",
         "position",
@@ -281,12 +283,15 @@ mod tests {
         "attempt",
         "audio",
         "bits",
+        "candidates",
         "challenge",
         "code",
         "credential",
         "desk",
+        "end",
         "engaged",
         "expires_in_ms",
+        "generation",
         "guest",
         "hello",
         "id",
@@ -295,6 +300,7 @@ mod tests {
         "n",
         "participant",
         "position",
+        "pwd",
         "slot",
         "status",
         "t1",
@@ -302,6 +308,7 @@ mod tests {
         "t3",
         "text",
         "ticket",
+        "ufrag",
         "video",
         "waited_ms",
         "waiting",

@@ -1,9 +1,14 @@
 //! What comes to a node's socket, before any cryptography.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use suora_node::path::candidates::Base;
 use suora_node::path::routes::{Real, Routes};
-use suora_protocol::documents::{Dcid, SessionId};
+use suora_node::path::turn::Grant;
+use suora_node::path::{Interfaces, Output, Path, Settings};
+use suora_protocol::documents::{AddressPolicy, Dcid, SessionId};
+use suora_protocol::wire::path as wire;
 
 /// The session that this node dials, and the one in which it is dialled.
 const DIALS: SessionId = SessionId::from_bytes([1; 16]);
@@ -26,7 +31,7 @@ const FORGOTTEN: u8 = 0xfe;
 fn real(number: u8) -> Real {
     let number = number % ADDRESSES;
     let address = SocketAddr::from(([192, 0, 2, number], 9));
-    (usize::from(number % 2), address)
+    (Base::Socket(usize::from(number % 2)), address)
 }
 
 /// Whether a packet is an Initial of QUIC with this connection id.
@@ -115,6 +120,84 @@ pub fn routes(bytes: &[u8]) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "door: the base of virtual time")]
+fn base() -> Instant {
+    Instant::now()
+}
+
+/// In place of an address: the server of our allocation.
+const SERVER: u8 = 1;
+
+/// The paths of a node in mid-consultation, with a question and a request to a server under way,
+/// and where it may send to.
+fn standing(now: Instant) -> Option<(Path, Vec<SocketAddr>)> {
+    let (server, peer) = (real(SERVER).1, real(2).1);
+    let settings = Settings {
+        sockets: vec!["0.0.0.0:5000".parse().ok()?, "[::]:5000".parse().ok()?],
+        loopback: false,
+        routed: false,
+        hidden: false,
+        fixed: false,
+    };
+    let mut path = Path::new(settings, [1; 32]);
+    let hosts = vec![(0, "192.0.2.77:5000".parse().ok()?)];
+    let networks = Ok(Vec::new());
+    path.interfaces(now, Interfaces { hosts, networks });
+    path.servers(now, &[server]);
+    let grant = Grant {
+        user: "1:pair".into(),
+        password: "secret".into(),
+        realm: "suora".into(),
+        nonce: "fresh".into(),
+        servers: vec![server],
+    };
+    path.grant(now, grant).ok()?;
+    path.expect(WAITS, Dcid::from_bytes(THEIRS));
+    path.received(now, (0, peer), &initial(THEIRS));
+    path.completed(now, WAITS);
+    path.begin(now, WAITS, true, AddressPolicy::Open);
+    let told = wire::Path {
+        generation: 0,
+        ufrag: "them".into(),
+        pwd: "0123456789abcdefABCDEF".into(),
+        candidates: vec![wire::Candidate {
+            kind: wire::Kind::Host,
+            address: peer.to_string(),
+        }],
+        end: true,
+    };
+    path.heard(now, WAITS, told);
+    Some((path, vec![server, peer]))
+}
+
+/// Packets one after the other, as in [`routes`], at the paths of a node in mid-consultation.
+/// Nobody who has no password moves the path, or makes this node send to a stranger, or much.
+pub fn paths(bytes: &[u8]) {
+    let mut now = base();
+    let Some((mut path, known)) = standing(now) else {
+        panic!("the paths do not stand");
+    };
+    while path.poll_output().is_some() {}
+    let in_use = path.in_use(WAITS);
+    assert!(in_use.is_some());
+    let mut rest = bytes;
+    while let [number, length, behind @ ..] = rest {
+        let (packet, next) = behind.split_at(behind.len().min(usize::from(*length)));
+        rest = next;
+        now += Duration::from_millis(1);
+        path.received(now, (0, real(*number).1), packet);
+        let mut sent = 0;
+        while let Some(output) = path.poll_output() {
+            if let Output::Send(packet) = output {
+                sent += 1;
+                assert!(known.contains(&packet.to), "sent to a stranger");
+            }
+        }
+        assert!(sent <= 4, "{sent} packets for one");
+        assert_eq!(path.in_use(WAITS), in_use, "the path moved");
+    }
+}
+
 /// A packet with its sender before it.
 fn from(number: u8, packet: &[u8]) -> Vec<u8> {
     let length = u8::try_from(packet.len()).unwrap_or(u8::MAX);
@@ -128,6 +211,27 @@ fn initial(dcid: [u8; 20]) -> Vec<u8> {
 
 /// Small whole examples of a target's packets.
 pub fn examples(target: &str) -> Vec<Vec<u8>> {
+    if target == "paths" {
+        // a request and an answer of STUN, a channel's data, an indication with data
+        let head = |kind: [u8; 2], length: u8| {
+            [&kind[..], &[0, length, 0x21, 0x12, 0xa4, 0x42], &[5; 12]].concat()
+        };
+        let name = [&[0, 6, 0, 9][..], b"abcd:efgh", &[0; 3]].concat();
+        let request = [head([0, 1], 16), name].concat();
+        let peer = [0, 0x12, 0, 8, 0, 1, 0x21, 0x1b, 0xe1, 0x12, 0xa6, 0x40];
+        let data = [&[0, 0x13, 0, 4][..], &[0x40; 4]].concat();
+        let mut indication = head([0, 0x17], 20);
+        indication.extend_from_slice(&peer);
+        indication.extend_from_slice(&data);
+        return vec![
+            from(2, &request),
+            from(3, &request),
+            from(SERVER, &head([1, 1], 0)),
+            from(SERVER, &[0x40, 0, 0, 4, 1, 2, 3, 4]),
+            from(SERVER, &indication),
+            from(2, &[0x40; 40]),
+        ];
+    }
     if target != "routes" {
         return Vec::new();
     }
@@ -160,5 +264,6 @@ mod tests {
         examples("routes")
             .iter()
             .for_each(|example| routes(example));
+        examples("paths").iter().for_each(|example| paths(example));
     }
 }

@@ -7,6 +7,7 @@ use suora_protocol::quality::{Network, Word};
 use suora_protocol::wire::guest::{
     Bye, Chat, Clock, ClockAnswer, FromHost as H, Media, Quality, ToHost as G,
 };
+use suora_protocol::wire::path::{Candidate, Kind, Path};
 
 use super::Vectors;
 use super::cast::{Cast, at, sign};
@@ -133,6 +134,7 @@ pub fn guest() -> Result<Vectors, Fault> {
         "a person notices",
         &H::Quality(fair),
     )?;
+    paths(v)?;
     let bye = Bye { code: Code::Ended };
     say(
         v,
@@ -162,4 +164,36 @@ pub fn guest() -> Result<Vectors, Fault> {
         &silent,
     )?;
     Ok(vectors)
+}
+
+/// Where an end may be reached.
+fn paths(v: &mut Vectors) -> Result<(), Fault> {
+    let candidate = |kind, address: &str| Candidate {
+        kind,
+        address: address.into(),
+    };
+    let relayed = Path {
+        generation: 0,
+        ufrag: "Kz7+".into(),
+        pwd: "hR4b/Wn0cVt2sYx8Qe6uJp".into(),
+        candidates: vec![candidate(Kind::Relayed, "203.0.113.1:50001")],
+        end: true,
+    };
+    let (to, from) = (GUEST_TO_HOST, HOST_TO_GUEST);
+    let before = "before the accept: relayed only";
+    say(v, from, "path-relayed", before, &H::Path(relayed.clone()))?;
+    let mut all = relayed.clone();
+    all.candidates.extend([
+        candidate(Kind::Reflexive, "198.51.100.7:40001"),
+        candidate(Kind::Host, "[2001:db8::7]:5000"),
+    ]);
+    let after = "after the accept: all that there is";
+    say(v, to, "path-all", after, &G::Path(all.clone()))?;
+    all.generation = 1;
+    all.candidates.remove(1);
+    let moved = "the guest is on another network";
+    say(v, to, "path-again", moved, &G::Path(all))?;
+    let none = raw::without(&documents::encode(&G::Path(relayed))?, "pwd")?;
+    let missing = "there is no password";
+    refuse(v, to, "path-without-pwd", Code::Malformed, missing, &none)
 }

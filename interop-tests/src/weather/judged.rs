@@ -202,6 +202,7 @@ impl Person {
                 FromHost::Clock(line) => Line::Clock(line),
                 FromHost::ClockAnswer(line) => Line::ClockAnswer(line),
                 FromHost::Quality(line) => Line::Quality(line),
+                FromHost::Path(line) => Line::Path(line),
                 _ => return None,
             })
         } else {
@@ -210,6 +211,7 @@ impl Person {
                 ToHost::Clock(line) => Line::Clock(line),
                 ToHost::ClockAnswer(line) => Line::ClockAnswer(line),
                 ToHost::Quality(line) => Line::Quality(line),
+                ToHost::Path(line) => Line::Path(line),
                 _ => return None,
             })
         }

@@ -132,6 +132,7 @@ impl World {
             local: Local {
                 fingerprint: Hash::of(format!("certificate {number}").as_bytes()),
                 addresses: vec![SocketAddr::from(([192, 0, 2, 1], port))],
+                relayed: Vec::new(),
             },
             networks: None,
             account: None,

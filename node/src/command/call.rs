@@ -26,6 +26,9 @@ pub struct Call {
     /// Dial private addresses beyond the networks of this machine: offices whose networks are joined by routers.
     #[arg(long)]
     routed: bool,
+    /// Hide your address from the other end: everything goes through the agency's relay.
+    #[arg(long)]
+    relay_only: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -40,6 +43,7 @@ impl Call {
         let mut config = self.common.config(role, seed, false)?;
         config.fresh = self.fresh;
         config.listen.routed = self.routed;
+        config.listen.hidden = self.relay_only;
         Ok(config)
     }
 }

@@ -80,6 +80,7 @@ impl Common {
                 addresses: self.listen,
                 loopback: self.loopback,
                 routed: false,
+                hidden: false,
                 announce: Vec::new(),
             },
             capture: capture::Settings {

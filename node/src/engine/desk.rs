@@ -5,8 +5,8 @@ use suora_protocol::consultation::Phase;
 use suora_protocol::consultation::host::Host;
 use suora_protocol::desk::officer::{Action, Offer, Officer, State};
 use suora_protocol::documents::{
-    self, Challenge, ConsultationId, Credential, Dcid, DescriptorRef, DeskId, Invite, Nonce,
-    Role as DocumentRole, SessionId, Signed, chain,
+    self, AddressPolicy, Challenge, ConsultationId, Credential, Dcid, DescriptorRef, DeskId,
+    Invite, Nonce, Role as DocumentRole, SessionId, Signed, chain,
 };
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Key;
@@ -242,12 +242,17 @@ impl Engine {
             .local
             .clone()
             .ok_or_else(|| Fault::new(Code::Internal).with("the endpoint does not stand yet"))?;
-        if local.addresses.is_empty() {
+        let desk = self.desk()?;
+        let (policy, require_pq) = (desk.address_policy, desk.require_pq);
+        // direct ones only where the desk shows them before the accept
+        let mut addresses = local.relayed;
+        if policy == AddressPolicy::Open {
+            addresses.extend(local.addresses);
+        }
+        if addresses.is_empty() {
             return Err(Fault::new(Code::NoPath)
                 .with("no address to be reached at; see --listen and --loopback"));
         }
-        let desk = self.desk()?;
-        let (policy, require_pq) = (desk.address_policy, desk.require_pq);
         let descriptor = self.trust.get()?.clone();
         let time = self.trust.time(now.utc)?;
         let key = self
@@ -270,8 +275,7 @@ impl Engine {
             fingerprint: local.fingerprint,
             dcid: Dcid::from_bytes(self.draw.bytes()),
             versions: vec![chain::ALPN.into()],
-            addresses: local
-                .addresses
+            addresses: addresses
                 .iter()
                 .take(limits::ADDRESSES_MAX)
                 .map(ToString::to_string)

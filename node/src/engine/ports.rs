@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use suora_protocol::consultation::clock::Offset;
-use suora_protocol::documents::{Dcid, SessionId};
+use suora_protocol::documents::{AddressPolicy, Dcid, SessionId};
 use suora_protocol::fault::Fault;
 use suora_protocol::identity::{AgencyId, Hash, Key};
 use suora_protocol::time::Timestamp;
 use suora_protocol::wire::guest::Media;
 use suora_protocol::wire::work::{Puzzle, Work};
-use suora_protocol::wire::{citizen, officer};
+use suora_protocol::wire::{citizen, officer, path};
 
 use crate::intent::Intent;
 use crate::report::{Audio, Path, Report, Security, Video, Wire};
@@ -35,6 +35,8 @@ pub enum Input {
     Worked(Result<Work, Fault>),
     /// A session says.
     Session(SessionId, SessionEvent),
+    /// The paths have this for the other end of a session.
+    Path(SessionId, path::Path),
     /// Time passed.
     Tick,
 }
@@ -112,6 +114,8 @@ pub struct Local {
     pub fingerprint: Hash,
     /// Where we can be reached directly.
     pub addresses: Vec<SocketAddr>,
+    /// Where we can be reached through relays.
+    pub relayed: Vec<SocketAddr>,
 }
 
 /// What the control link says.
@@ -199,6 +203,8 @@ pub enum Output {
     Forget(SessionId),
     /// Of a session.
     Session(SessionId, SessionCommand),
+    /// Of the paths of a session.
+    Path(SessionId, PathCommand),
     /// Show this.
     View(View),
     /// Remember this of the agency.
@@ -263,6 +269,22 @@ pub struct Dial {
     pub invite: Hash,
     /// Whether only the hybrid group will do.
     pub require_pq: bool,
+}
+
+/// What the engine asks of the paths of a session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PathCommand {
+    /// Both ends are proven.
+    Begin {
+        /// Whether this end is the host.
+        host: bool,
+        /// The desk's.
+        policy: AddressPolicy,
+    },
+    /// The officer accepted.
+    Accepted,
+    /// The other end told this.
+    Heard(path::Path),
 }
 
 /// What the engine asks of a session.

@@ -10,14 +10,20 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use suora_protocol::documents::{Dcid, SessionId};
 
+use super::candidates::{Base, Way};
+
 /// Sources that a session may have before its handshake completed.
 const SOURCES_MAX: usize = 8;
+/// Ways that a guest tries: to each address from a socket, and through each of two allocations.
+const TRIED_MAX: usize = 24;
+/// Ways of a session that checks have shown to be the other end's.
+const ADMITTED_MAX: usize = 16;
 /// Bytes that a guest sends to a machine that has not answered, at all its ports together: a
 /// hybrid hello takes two packets, and is sent six times within the life of an invite.
 const UNANSWERED_MAX: u64 = 14_400;
 
-/// A real address, seen through one of our sockets.
-pub type Real = (usize, SocketAddr);
+/// A real address, seen through one of our sockets or allocations.
+pub type Real = Way;
 
 /// A real address of a session, and the bytes that it and we sent.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +43,8 @@ struct Route {
     tried: Vec<Source>,
     chosen: Option<Real>,
     completed: bool,
+    /// After the handshake: where checks came from, the latest last.
+    admitted: Vec<Real>,
 }
 
 impl Route {
@@ -111,6 +119,11 @@ impl Routes {
         self.follows_last = true;
     }
 
+    /// Whether that rule is broken.
+    pub const fn follows_last(&self) -> bool {
+        self.follows_last
+    }
+
     /// A guest may come with this connection id. Returns the session's virtual address.
     pub fn expect(&mut self, session: SessionId, dcid: Dcid) -> SocketAddr {
         self.add(session, dcid, false, Vec::new())
@@ -128,7 +141,7 @@ impl Routes {
         guest: bool,
         mut addresses: Vec<Real>,
     ) -> SocketAddr {
-        addresses.truncate(SOURCES_MAX);
+        addresses.truncate(TRIED_MAX);
         self.next += 1;
         let index = self.next;
         for real in &addresses {
@@ -147,6 +160,7 @@ impl Routes {
                 tried,
                 chosen: None,
                 completed: false,
+                admitted: Vec::new(),
             },
         );
         virtual_address(index)
@@ -181,6 +195,64 @@ impl Routes {
         }
     }
 
+    /// A session that is dialled and that nobody answered yet tries this way too.
+    pub fn also(&mut self, session: SessionId, way: Real) {
+        let of = |(_, route): &(&u64, &mut Route)| route.session == session;
+        let Some((index, route)) = self.routes.iter_mut().find(of) else {
+            return;
+        };
+        let waits = route.guest && route.chosen.is_none() && route.tried.len() < TRIED_MAX;
+        if waits && route.source(way).is_none() {
+            route.tried.push(source(way));
+            self.by_source.insert(way, *index);
+        }
+    }
+
+    /// After the handshake a signed check came this way: packets that come this way are the other
+    /// end's. The oldest of too many is let go, never the one that the handshake took.
+    pub fn admit(&mut self, session: SessionId, way: Real) {
+        let of = |(_, route): &(&u64, &mut Route)| route.session == session;
+        let Some((index, route)) = self.routes.iter_mut().find(of) else {
+            return;
+        };
+        // a source is one session's
+        if !route.completed || self.by_source.get(&way).is_some_and(|held| held != index) {
+            return;
+        }
+        if route.chosen != Some(way) && !route.admitted.contains(&way) {
+            if route.admitted.len() >= ADMITTED_MAX {
+                let oldest = route.admitted.remove(0);
+                self.by_source.remove(&oldest);
+            }
+            route.admitted.push(way);
+        }
+        self.by_source.insert(way, *index);
+    }
+
+    /// An allocation is no more: nothing comes through it.
+    pub fn lost(&mut self, base: Base) {
+        self.by_source.retain(|way, _| way.0 != base);
+        for route in self.routes.values_mut() {
+            route.admitted.retain(|way| way.0 != base);
+            if route.chosen.is_none() {
+                route.tried.retain(|source| source.real.0 != base);
+            }
+        }
+    }
+
+    /// The virtual address of a session.
+    pub fn address_of(&self, session: SessionId) -> Option<SocketAddr> {
+        let mut routes = self.routes.iter();
+        let (index, _) = routes.find(|(_, route)| route.session == session)?;
+        Some(virtual_address(*index))
+    }
+
+    /// The session of a virtual address.
+    pub fn session_of(&self, address: SocketAddr) -> Option<SessionId> {
+        let route = self.routes.get(&index_of(address)?)?;
+        Some(route.session)
+    }
+
     /// A packet came: the virtual address that QUIC should see, or `None` to drop it.
     pub fn incoming(&mut self, from: Real, packet: &[u8], len: usize) -> Option<SocketAddr> {
         let index = match self.by_source.get(&from) {
@@ -210,7 +282,7 @@ impl Routes {
         }
         // the first path heard, never the last
         let chosen = *route.chosen.get_or_insert(from);
-        if route.completed && chosen != from {
+        if route.completed && chosen != from && !route.admitted.contains(&from) {
             return None;
         }
         if let Some(source) = route.source(from) {
@@ -274,7 +346,7 @@ mod tests {
     const DCID: Dcid = Dcid::from_bytes([7; 20]);
 
     fn real(last: u8) -> Real {
-        (0, SocketAddr::from(([192, 0, 2, last], 9)))
+        (Base::Socket(0), SocketAddr::from(([192, 0, 2, last], 9)))
     }
 
     fn initial(dcid: [u8; 20]) -> Vec<u8> {
@@ -334,7 +406,7 @@ mod tests {
     #[test]
     fn one_machine_that_is_listed_by_many_ports_gets_no_more() {
         let mut routes = Routes::default();
-        let machine = |port| (0, SocketAddr::from(([192, 0, 2, 1], port)));
+        let machine = |port| (Base::Socket(0), SocketAddr::from(([192, 0, 2, 1], port)));
         let mut addresses: Vec<Real> = (1..=7).map(machine).collect();
         addresses.push(real(2));
         let address = routes.dial(SESSION, DCID, addresses);

@@ -19,13 +19,13 @@ use suora_protocol::limits;
 use suora_protocol::time::Timestamp;
 
 const DCID: Dcid = Dcid::from_bytes([7; 20]);
-const SESSION: SessionId = SessionId::from_bytes([1; 16]);
+pub(crate) const SESSION: SessionId = SessionId::from_bytes([1; 16]);
 
 fn now() -> Timestamp {
     Clock::start().now().utc
 }
 
-fn endpoint(faults: Faults) -> Endpoint {
+pub(crate) fn endpoint(faults: Faults) -> Endpoint {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let listen = Listen {
         addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
@@ -35,7 +35,7 @@ fn endpoint(faults: Faults) -> Endpoint {
     Endpoint::new(&listen, now(), faults).unwrap()
 }
 
-fn dial(host: &Endpoint) -> Dial {
+pub(crate) fn dial(host: &Endpoint) -> Dial {
     Dial {
         session: SESSION,
         dcid: DCID,
@@ -55,10 +55,10 @@ fn expected(require_pq: bool) -> Expected {
     }
 }
 
-type Met = (Result<Connected, Fault>, Result<Connected, Fault>);
+pub(crate) type Met = (Result<Connected, Fault>, Result<Connected, Fault>);
 
 /// The host expects, the guest dials: what each end gets.
-async fn meet(host: &Endpoint, guest: &Endpoint, dial: &Dial, require_pq: bool) -> Met {
+pub(crate) async fn meet(host: &Endpoint, guest: &Endpoint, dial: &Dial, require_pq: bool) -> Met {
     let host = host.expect(expected(require_pq));
     let guest = guest.dial(dial).unwrap();
     let wait = Duration::from_secs(20);

@@ -8,3 +8,4 @@ mod link;
 mod printed;
 mod private;
 mod remote;
+mod turn;

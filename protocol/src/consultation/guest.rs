@@ -103,6 +103,7 @@ impl Guest {
             FromHost::Clock(line) => self.talk.heard(now, Line::Clock(line), at),
             FromHost::ClockAnswer(line) => self.talk.heard(now, Line::ClockAnswer(line), at),
             FromHost::Quality(line) => self.talk.heard(now, Line::Quality(line), at),
+            FromHost::Path(line) => self.talk.heard(now, Line::Path(line), at),
             FromHost::Bye(line) => self.talk.heard(now, Line::Bye(line), at),
             FromHost::Unknown => Ok(()),
         }

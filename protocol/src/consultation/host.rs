@@ -64,6 +64,7 @@ impl Host {
             ToHost::Clock(line) => self.talk.heard(now, Line::Clock(line), at),
             ToHost::ClockAnswer(line) => self.talk.heard(now, Line::ClockAnswer(line), at),
             ToHost::Quality(line) => self.talk.heard(now, Line::Quality(line), at),
+            ToHost::Path(line) => self.talk.heard(now, Line::Path(line), at),
             ToHost::Bye(line) => self.talk.heard(now, Line::Bye(line), at),
             ToHost::Unknown => Ok(()),
         }

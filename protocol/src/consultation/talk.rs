@@ -13,6 +13,7 @@ use crate::limits;
 use crate::time::{Now, Timestamp};
 use crate::wire;
 use crate::wire::guest::{Bye, Chat, Clock, ClockAnswer, FromHost, Media, Quality, ToHost};
+use crate::wire::path::Path;
 
 /// The messages that both ends know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub enum Line {
     ClockAnswer(ClockAnswer),
     /// How the sender sees and hears the other end.
     Quality(Quality),
+    /// Where the sender may be reached.
+    Path(Path),
     /// Goodbye.
     Bye(Bye),
 }
@@ -39,6 +42,7 @@ impl From<Line> for ToHost {
             Line::Clock(line) => Self::Clock(line),
             Line::ClockAnswer(line) => Self::ClockAnswer(line),
             Line::Quality(line) => Self::Quality(line),
+            Line::Path(line) => Self::Path(line),
             Line::Bye(line) => Self::Bye(line),
         }
     }
@@ -52,6 +56,7 @@ impl From<Line> for FromHost {
             Line::Clock(line) => Self::Clock(line),
             Line::ClockAnswer(line) => Self::ClockAnswer(line),
             Line::Quality(line) => Self::Quality(line),
+            Line::Path(line) => Self::Path(line),
             Line::Bye(line) => Self::Bye(line),
         }
     }
@@ -156,6 +161,14 @@ impl Talk {
         self.line(Line::Quality(quality))
     }
 
+    /// Tells the other end where this one may be reached, once both ends are proven.
+    pub fn path(&mut self, path: Path) -> Result<(), Fault> {
+        if self.proven() {
+            return self.line(Line::Path(path));
+        }
+        Ok(())
+    }
+
     /// Says goodbye and closes.
     pub fn bye(&mut self, code: Code) {
         if self.phase == Phase::Ended {
@@ -221,6 +234,10 @@ impl Talk {
                 self.tick(now)?;
             }
             Line::Quality(quality) => self.out.push_back(Output::Quality(quality)),
+            Line::Path(path) => {
+                path.check()?;
+                self.out.push_back(Output::Path(path));
+            }
             Line::Bye(bye) => self.end(Fault::new(bye.code)),
         }
         Ok(())

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Code;
 use crate::quality::{Network, Word};
 use crate::time::Timestamp;
+use crate::wire::path::Path;
 
 /// From the guest.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub enum ToHost {
     ClockAnswer(ClockAnswer),
     /// How the sender sees and hears the other end.
     Quality(Quality),
+    /// Where the sender may be reached.
+    Path(Path),
     /// The sender ends the session.
     Bye(Bye),
     /// A type that this version does not know.
@@ -61,6 +64,8 @@ pub enum FromHost {
     ClockAnswer(ClockAnswer),
     /// How the sender sees and hears the other end.
     Quality(Quality),
+    /// Where the sender may be reached.
+    Path(Path),
     /// The sender ends the session.
     Bye(Bye),
     /// A type that this version does not know.
