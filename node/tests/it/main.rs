@@ -7,5 +7,6 @@ mod fetch;
 mod link;
 mod printed;
 mod private;
+mod relayed;
 mod remote;
 mod turn;
