@@ -84,12 +84,12 @@ mod tests {
 
     use super::*;
 
-    // covers: SUORA-TRN-061
-    #[test]
     #[expect(
         clippy::disallowed_methods,
         reason = "door: the base of virtual time in tests"
     )]
+    // covers: SUORA-TRN-061
+    #[test]
     fn a_prefix_has_its_answers_and_takes_nobody_elses() {
         let start = Instant::now();
         let mut strangers =
