@@ -2,6 +2,7 @@
 //! trust, and the session between them. It reads no clock, draws no entropy and opens no
 //! socket; [`ports`] lists all that comes in and goes out.
 
+mod addresses;
 mod agency;
 pub mod contact;
 pub mod desk;
@@ -103,6 +104,8 @@ pub struct Engine {
     key: Option<Key>,
     side: Side,
     local: Option<Local>,
+    /// The addresses that the relay was told on this link.
+    told: Vec<String>,
     link_up: bool,
     /// The last heartbeat's number, and when it left.
     ping: (u64, Option<Instant>),
@@ -147,6 +150,7 @@ impl Engine {
             key: None,
             side,
             local: None,
+            told: Vec::new(),
             link_up: false,
             ping: (0, None),
             beats: Link::default(),
@@ -231,7 +235,7 @@ impl Engine {
             Input::Intent(intent) => self.intent(now, intent),
             Input::Descriptor(fetched) => self.fetched(now, fetched),
             Input::Local(local) => {
-                self.local = Some(local);
+                self.located(local);
                 Ok(())
             }
             Input::Capture(capture) => {
@@ -274,9 +278,8 @@ impl Engine {
                 match &mut self.side {
                     Side::Citizen(contact) => {
                         contact.asked = Some(now.mono);
-                        if let Some(message) = contact.citizen.link_up() {
-                            self.say_citizen(message);
-                        }
+                        let message = contact.citizen.link_up();
+                        self.join(message);
                     }
                     Side::Officer(attendance) => {
                         let message = attendance.officer.link_up();

@@ -228,11 +228,11 @@ pub async fn run(
             Some((id, event)) = heard.recv() => Input::Session(id, event),
             Some(event) = paths.recv() => match event {
                 path::Event::Tell(id, told) => Input::Path(id, told),
-                path::Event::Relayed => {
+                path::Event::Relayed | path::Event::Learned => {
                     node.local();
                     continue;
                 }
-                path::Event::Moved(_) | path::Event::Learned => continue,
+                path::Event::Moved(_) => continue,
             },
             Some(notice) = noticed.recv() => {
                 node.notice(notice, &mut show);
@@ -302,6 +302,9 @@ impl Node {
                 Output::Forget(id) => self.forget(id),
                 Output::Session(id, command) => self.tell(id, command),
                 Output::Path(id, command) => self.path(id, command),
+                Output::Servers(servers) => self.endpoint.paths().ask(&servers),
+                Output::Grant(grant) => self.endpoint.paths().grant(grant),
+                Output::Permit(id, guest) => self.endpoint.paths().permit(id, &guest),
                 Output::View(view) => self.view(view, show),
                 Output::Remember(recalled) => self.remember(&recalled, show),
                 Output::Prove(proof) => self.prove(&proof, show),
@@ -323,10 +326,12 @@ impl Node {
 
     /// Tells the engine what our endpoint is now.
     fn local(&mut self) {
+        let paths = self.endpoint.paths();
         let local = Local {
             fingerprint: self.endpoint.fingerprint(),
             addresses: self.endpoint.addresses(),
-            relayed: self.endpoint.paths().with(|_, path| path.relayed()),
+            relayed: paths.with(|_, path| path.relayed()),
+            learned: paths.with(|_, path| path.learned()),
         };
         self.engine
             .handle_input(self.clock.now(), Input::Local(local));

@@ -43,6 +43,7 @@ fn make() -> Result<Chain, Fault> {
         names: names.clone(),
         domain: "agency.example".into(),
         relays: vec![format!("/ip4/192.0.2.1/udp/4433/quic-v1/p2p/{relay}")],
+        turn: Vec::new(),
         keys: vec![UseKey {
             id: "issuing-1".into(),
             key: issuing.peer_id(),

@@ -15,6 +15,7 @@ pub mod descriptor;
 pub mod desk;
 pub mod hello;
 pub mod invite;
+pub mod server;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -33,6 +34,7 @@ pub use hello::{Hello, Welcome};
 pub use invite::{
     Challenge, ConsultationId, Dcid, DescriptorRef, Invite, Nonce, SessionId, TicketId,
 };
+pub use server::{Server, Transport};
 
 use crate::fault::{Code, Fault};
 use crate::identity::{Hash, Key, PeerId};

@@ -8,8 +8,12 @@ pub const MESSAGE_MAX: usize = 65_536;
 pub const DOCUMENT_MAX: usize = 49_152;
 /// Deepest nesting of CBOR items.
 pub const CBOR_DEPTH_MAX: usize = 8;
-/// Most addresses in an invite.
+/// Most addresses in an invite, and that a citizen's node tells.
 pub const ADDRESSES_MAX: usize = 8;
+/// Most TURN servers in a descriptor or a grant.
+pub const TURN_MAX: usize = 8;
+/// How long a grant holds; the next of the same consultation comes after half of it.
+pub const GRANT: Duration = Duration::from_secs(7_200);
 /// Most candidates that an end tells of itself.
 pub const CANDIDATES_MAX: usize = 16;
 /// Most relays in a descriptor.

@@ -9,6 +9,7 @@
 )]
 
 pub mod citizen;
+pub mod grant;
 pub mod guest;
 pub mod officer;
 pub mod path;

@@ -46,6 +46,7 @@ fn descriptor(now: Timestamp) -> Verified<Descriptor> {
         names: Names::default(),
         domain: "agency.example".into(),
         relays: Vec::new(),
+        turn: Vec::new(),
         keys: Vec::new(),
         desks: vec![Desk::new(desk(), Names::default())],
         revoked: Vec::new(),

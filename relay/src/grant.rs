@@ -13,6 +13,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::time::Timestamp;
+use suora_protocol::wire::grant::Grant;
 use zeroize::Zeroizing;
 
 /// How long a nonce is taken after it was made (RFC 8656, section 5, wants one hour at most).
@@ -88,27 +89,6 @@ impl User {
     }
 }
 
-/// What a node is given. The relay adds where its servers are.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// The user name.
-    pub user: String,
-    /// Its password.
-    pub password: String,
-    /// The realm.
-    pub realm: String,
-    /// A nonce that the relay takes, so that the first Allocate is authenticated already.
-    pub nonce: String,
-    /// For how long, in seconds.
-    pub lasts_s: u64,
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Grant({} s)", self.lasts_s)
-    }
-}
-
 /// The grant secret. Its text is the key, as stock servers have it (`static-auth-secret`).
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
@@ -152,7 +132,7 @@ impl Secret {
         STANDARD.encode(mac.finalize().into_bytes())
     }
 
-    /// A grant for a pair.
+    /// A grant for a pair; the hub adds where the servers are.
     pub fn mint(&self, now: Timestamp, pair: Pair, lasts: Duration, realm: &str) -> Grant {
         let until = Timestamp::from_secs((now + lasts).as_secs());
         let user = User { pair, until }.name();
@@ -162,6 +142,7 @@ impl Secret {
             realm: realm.into(),
             nonce: self.nonce(now),
             lasts_s: lasts.as_secs(),
+            servers: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod deadlines;
 pub mod enrolment;
 pub mod matching;
+pub mod paths;
 pub mod presence;
 pub mod queue;
 pub mod ticket;
@@ -28,6 +29,7 @@ use suora_protocol::time::Now;
 use suora_protocol::wire;
 
 use crate::Faults;
+use crate::grant::Secret;
 use admission::Link;
 use change::{Change, Enrolled, Snapshot};
 use crowd::{Bounds, Crowd, Prefix};
@@ -140,11 +142,15 @@ pub struct Hub {
     engaged: BTreeMap<PeerId, TicketId>,
     lines: BTreeMap<DeskId, Line>,
     crowd: Crowd,
+    /// What grants are made with, if the relay has a TURN.
+    secret: Option<Secret>,
     /// The newest credential of each officer that an administrator brought.
     enrolled: BTreeMap<PeerId, Enrolled>,
     deadlines: Deadlines,
     /// Desks where somebody became ready or free in this input.
     unmatched: BTreeSet<DeskId>,
+    /// Officers who came, or were served, in this input.
+    ungranted: BTreeSet<PeerId>,
     /// Desks where the queue moved in this input.
     moved: BTreeSet<DeskId>,
     /// The last place that was given out.
@@ -185,9 +191,11 @@ impl Hub {
             officers: BTreeMap::new(),
             engaged: BTreeMap::new(),
             lines: BTreeMap::new(),
+            secret: None,
             enrolled: BTreeMap::new(),
             deadlines: Deadlines::default(),
             unmatched: BTreeSet::new(),
+            ungranted: BTreeSet::new(),
             moved: BTreeSet::new(),
             order: 0,
             changes: Vec::new(),
@@ -305,6 +313,7 @@ impl Hub {
             Input::Tick => Ok(()),
         };
         self.expire(now);
+        self.grant_all(now);
         self.match_all(now);
         self.tell_moves(now);
         if !self.changes.is_empty() {

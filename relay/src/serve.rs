@@ -356,6 +356,14 @@ pub async fn serve(dir: &Path, faults: Faults) -> Result<(), Fault> {
         prefix: boot.config.tickets_per_prefix,
         ..Bounds::default()
     });
+    if let Some((_, rules)) = &turn {
+        hub.set_secret(Some(rules.secret.clone()));
+        if boot.descriptor.turn.is_empty() {
+            tracing::warn!(
+                "relay.toml has [turn], but the descriptor lists no turn: nodes do not learn of it; add it to descriptor.toml and sign that again"
+            );
+        }
+    }
     let mut metrics = Metrics::default();
 
     let failed = |error: std::io::Error| Fault::new(Code::Internal).with(error.to_string());

@@ -33,12 +33,12 @@ pub fn rules(kind: &Kind, router: &Router, place: &Place) -> String {
     // writing to a string cannot fail
     let _ = write!(
         text,
-        "table ip lab {{\n{}{}{}{}{}}}\n",
+        "table ip lab {{\n{}{}{}{}  chain input {{ type filter hook input priority 0;\n    \
+         iifname \"wan\" meta l4proto udp drop\n  }}\n}}\n",
         memory(router.behaviour),
         inward(router, place),
         outward(router, place),
         through(kind, place),
-        "  chain input { type filter hook input priority 0;\n    iifname \"wan\" meta l4proto udp drop\n  }\n",
     );
     text
 }

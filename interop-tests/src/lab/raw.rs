@@ -252,7 +252,7 @@ async fn drive(
                 if direct {
                     saw.direct = saw.direct.or(Some(now));
                 }
-                if now + last_second() >= RUN && !(lies && !direct) {
+                if now + last_second() >= RUN && (direct || !lies) {
                     saw.last[usize::from(direct)] += 1;
                 }
             }

@@ -11,7 +11,7 @@ use stun_types::message::{
     MessageWriteVec, Method,
 };
 use stun_types::prelude::*;
-use suora_relay::grant::Grant;
+use suora_protocol::wire::grant::Grant;
 
 /// The channel of every flow.
 const CHANNEL: u16 = 0x4000;

@@ -109,6 +109,10 @@ impl Cast {
                 format!("/dns/relay.tax.example/udp/4433/quic-v1/p2p/{relay}"),
                 format!("/ip4/192.0.2.1/tcp/4433/p2p/{relay}"),
             ],
+            turn: vec![
+                "turn:192.0.2.1:443?transport=udp".into(),
+                "turns:relay.tax.example:443?transport=tcp".into(),
+            ],
             keys: vec![
                 key("issuing-1", KeyUse::Issuing, &self.issuing),
                 key("pass-1", KeyUse::Pass, &self.pass),

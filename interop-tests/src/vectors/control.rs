@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use suora_protocol::documents;
 use suora_protocol::fault::{Code, Fault};
+use suora_protocol::wire::grant::Grant;
 use suora_protocol::wire::officer::Status;
 use suora_protocol::wire::work::{Slot, Work};
 use suora_protocol::wire::{self, Framer, citizen, guest, officer};
@@ -133,6 +134,22 @@ pub(super) fn refuse(
     Ok(())
 }
 
+/// What a relay lends; the password is that of the secret `north-north-north-north-north-42`.
+fn grant() -> Grant {
+    Grant {
+        user: format!("1800003600:{}", "ab".repeat(16)),
+        password: "lppuWgMiNnk7M7uZoEfmWUYSj5w=".into(),
+        realm: "tax.example".into(),
+        nonce: "obMatJos2gAAAa0k4".into(),
+        lasts_s: 7_200,
+        servers: vec!["turn:192.0.2.1:443?transport=udp".into()],
+    }
+}
+
+fn addresses() -> Vec<String> {
+    vec!["198.51.100.4:50123".into(), "[2001:db8::4]:50123".into()]
+}
+
 /// Between a citizen's node and the relay.
 pub fn citizen() -> Result<Vectors, Fault> {
     use citizen::{FromRelay as R, ToRelay as C};
@@ -180,6 +197,10 @@ pub fn citizen() -> Result<Vectors, Fault> {
         code: Code::BadSignature,
     };
     say(v, to, "refused", "refuses an invite", &refused)?;
+    let addresses = C::Addresses {
+        addresses: addresses(),
+    };
+    say(v, to, "addresses", "where it is reached", &addresses)?;
     let done = C::Done {
         ticket,
         code: Code::Ended,
@@ -205,6 +226,17 @@ pub fn citizen() -> Result<Vectors, Fault> {
     say(v, from, "position", "two people are ahead", &position)?;
     let matched = R::Matched { ticket, attempt: 1 };
     say(v, from, "matched", "an officer was found", &matched)?;
+    let lent = R::Grant {
+        ticket,
+        grant: grant(),
+    };
+    say(
+        v,
+        from,
+        "grant",
+        "the relay's TURN for this consultation",
+        &lent,
+    )?;
     let cast = Cast::default();
     let invite = sign(&cast.invite()?, &cast.officer)?.bytes().to_vec();
     let invite = R::Invite {
@@ -444,6 +476,14 @@ pub fn officer() -> Result<Vectors, Fault> {
         expires_in_ms: 30_000,
     };
     say(v, from, "offer", "somebody waits", &offer)?;
+    let told = R::Addresses {
+        ticket,
+        attempt: 1,
+        addresses: addresses(),
+    };
+    say(v, from, "addresses", "where the guest is reached", &told)?;
+    let given = R::Grant { grant: grant() };
+    say(v, from, "grant", "the relay's TURN", &given)?;
     let withdrawn = R::Withdrawn {
         ticket,
         attempt: 1,

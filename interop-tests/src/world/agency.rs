@@ -65,6 +65,7 @@ impl Agency {
                 "/dns4/relay.agency.example/udp/4433/quic-v1/p2p/{}",
                 relay.peer_id().to_text()
             )],
+            turn: Vec::new(),
             keys: vec![
                 use_key(&issuing_id, &issuing, KeyUse::Issuing),
                 use_key("pass", &pass, KeyUse::Pass),

@@ -42,7 +42,7 @@ impl World {
                 }
                 Output::Session(session, command) => self.session_command(id, session, command),
                 // paths have a network of their own: the node's tests of them
-                Output::Path(..) => {}
+                Output::Path(..) | Output::Servers(_) | Output::Grant(_) | Output::Permit(..) => {}
                 Output::View(view) => self.nodes[id.0].views.push(view),
                 Output::Remember(recalled) => self.nodes[id.0].recalled = Some(recalled),
                 Output::Prove(proof) => self.nodes[id.0].proofs.push(proof),

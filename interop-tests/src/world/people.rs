@@ -133,6 +133,7 @@ impl World {
                 fingerprint: Hash::of(format!("certificate {number}").as_bytes()),
                 addresses: vec![SocketAddr::from(([192, 0, 2, 1], port))],
                 relayed: Vec::new(),
+                learned: Vec::new(),
             },
             networks: None,
             account: None,

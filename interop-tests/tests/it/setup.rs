@@ -299,6 +299,7 @@ fn a_hosts_invite_repeats_the_offer_and_draws_the_rest_anew() {
         fingerprint: Hash::from_bytes([3; 32]),
         addresses: vec!["192.0.2.1:9".parse().unwrap()],
         relayed: Vec::new(),
+        learned: Vec::new(),
     };
     let attending = FromRelay::Attending {
         desk: cast::desk("tax").unwrap(),

@@ -113,17 +113,22 @@ impl Engine {
         }
     }
 
-    /// The desk, as the descriptor has it. Policies that need a relayed path are [`Code::NoPath`].
+    /// The desk, as the descriptor has it. A policy that needs a relayed path is [`Code::NoPath`]
+    /// where the agency's relays have no TURN; relays alone are not dialled yet.
     pub(super) fn desk(&self) -> Result<&Desk, Fault> {
         let descriptor = self.trust.get()?;
         let desk = descriptor
             .desk(&self.settings.desk)
             .ok_or_else(|| Fault::new(Code::UnknownDesk).with(self.settings.desk.as_str()))?;
-        if desk.address_policy != AddressPolicy::Open {
-            return Err(Fault::new(Code::NoPath)
-                .with("this desk hides addresses, which needs a relayed path"));
+        let hides = "this desk hides addresses, which needs a relayed path";
+        match desk.address_policy {
+            AddressPolicy::Open => Ok(desk),
+            AddressPolicy::AfterAccept if !descriptor.turn.is_empty() => Ok(desk),
+            AddressPolicy::AfterAccept => Err(Fault::new(Code::NoPath).with(format!(
+                "{hides}, and the agency's descriptor lists no TURN"
+            ))),
+            AddressPolicy::RelayOnly => Err(Fault::new(Code::NoPath).with(hides)),
         }
-        Ok(desk)
     }
 
     /// Whether the desk wants the rhythm of speech hidden.
@@ -149,6 +154,7 @@ impl Engine {
             key,
             officer,
         }));
+        self.ask_servers();
         Ok(())
     }
 }

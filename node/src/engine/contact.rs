@@ -82,6 +82,7 @@ impl Engine {
                         contact.pending = None;
                     }
                 }
+                Action::Grant(grant) => self.granted(grant),
                 Action::Verify(invite) => self.invited(now, invite)?,
                 Action::Dropped(code) => self.close_session(Fault::new(code)),
                 Action::Over(code) if self.session.is_none() => self.fail(now, Fault::new(code)),

@@ -1,12 +1,14 @@
 //! The officer's side of a desk: attends, invites, accepts.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use suora_protocol::consultation::Phase;
 use suora_protocol::consultation::host::Host;
 use suora_protocol::desk::officer::{Action, Offer, Officer, State};
 use suora_protocol::documents::{
-    self, AddressPolicy, Challenge, ConsultationId, Credential, Dcid, DescriptorRef, DeskId,
-    Invite, Nonce, Role as DocumentRole, SessionId, Signed, chain,
+    self, Challenge, ConsultationId, Credential, Dcid, DescriptorRef, DeskId, Invite, Nonce,
+    Role as DocumentRole, SessionId, Signed, TicketId, chain,
 };
 use suora_protocol::fault::{Code, Fault};
 use suora_protocol::identity::Key;
@@ -39,6 +41,8 @@ pub struct Attendance {
     pending: Option<Box<Pending>>,
     /// An offer that waits for the page which is asked for.
     held: Option<Box<Offer>>,
+    /// Where the guest of a ticket is reached, as its node told.
+    pub(super) guest: Option<(TicketId, Vec<SocketAddr>)>,
     matched: Option<Timestamp>,
     stopping: bool,
 }
@@ -51,8 +55,18 @@ impl Attendance {
             credential,
             pending: None,
             held: None,
+            guest: None,
             matched: None,
             stopping: false,
+        }
+    }
+
+    /// Whether this ticket is offered or in consultation.
+    pub(super) fn serves(&self, ticket: TicketId) -> bool {
+        match self.officer.state() {
+            State::Offered(offer) => offer.ticket == ticket,
+            State::Engaged(engaged) => *engaged == ticket,
+            State::Away | State::Free => false,
         }
     }
 }
@@ -68,6 +82,8 @@ impl Engine {
                 .out
                 .push_back(Output::View(View::Attending { waiting })),
             Ok(Some(Action::Renewed(credential))) => return self.renewed(now, credential),
+            Ok(Some(Action::Grant(grant))) => self.granted(grant),
+            Ok(Some(Action::Guest(ticket, addresses))) => self.guest_at(ticket, &addresses),
             Ok(Some(Action::Offer(offer))) => {
                 attendance.matched = Some(now.utc - self.rtt / 2);
                 return self.asked(now, offer, true);
@@ -244,15 +260,7 @@ impl Engine {
             .ok_or_else(|| Fault::new(Code::Internal).with("the endpoint does not stand yet"))?;
         let desk = self.desk()?;
         let (policy, require_pq) = (desk.address_policy, desk.require_pq);
-        // direct ones only where the desk shows them before the accept
-        let mut addresses = local.relayed;
-        if policy == AddressPolicy::Open {
-            addresses.extend(local.addresses);
-        }
-        if addresses.is_empty() {
-            return Err(Fault::new(Code::NoPath)
-                .with("no address to be reached at; see --listen and --loopback"));
-        }
+        let addresses = self.listed(policy)?;
         let descriptor = self.trust.get()?.clone();
         let time = self.trust.time(now.utc)?;
         let key = self
@@ -275,11 +283,7 @@ impl Engine {
             fingerprint: local.fingerprint,
             dcid: Dcid::from_bytes(self.draw.bytes()),
             versions: vec![chain::ALPN.into()],
-            addresses: addresses
-                .iter()
-                .take(limits::ADDRESSES_MAX)
-                .map(ToString::to_string)
-                .collect(),
+            addresses,
             address_policy: policy,
             require_pq,
             descriptor: DescriptorRef {
@@ -318,6 +322,7 @@ impl Engine {
                     invite: hash,
                     require_pq,
                 }));
+                self.let_in();
                 self.say_officer(say);
                 self.show_connecting(id);
             }

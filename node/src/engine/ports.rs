@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use suora_protocol::consultation::clock::Offset;
-use suora_protocol::documents::{AddressPolicy, Dcid, SessionId};
+use suora_protocol::documents::{AddressPolicy, Dcid, Server, SessionId};
 use suora_protocol::fault::Fault;
 use suora_protocol::identity::{AgencyId, Hash, Key};
 use suora_protocol::time::Timestamp;
+use suora_protocol::wire::grant::Grant;
 use suora_protocol::wire::guest::Media;
 use suora_protocol::wire::work::{Puzzle, Work};
 use suora_protocol::wire::{citizen, officer, path};
@@ -114,8 +115,10 @@ pub struct Local {
     pub fingerprint: Hash,
     /// Where we can be reached directly.
     pub addresses: Vec<SocketAddr>,
-    /// Where we can be reached through relays.
+    /// Where we can be reached through our relay.
     pub relayed: Vec<SocketAddr>,
+    /// Where servers see our packets come from; of who hides, the relayed addresses.
+    pub learned: Vec<SocketAddr>,
 }
 
 /// What the control link says.
@@ -199,6 +202,12 @@ pub enum Output {
     Expect(Expected),
     /// Of the endpoint: dial a host.
     Dial(Dial),
+    /// Of the endpoint: ask these how they see us.
+    Servers(Vec<Server>),
+    /// Of the endpoint: with this a relay lends us its TURN.
+    Grant(Grant),
+    /// Of the endpoint: the guest of this session is reached here.
+    Permit(SessionId, Vec<SocketAddr>),
     /// Of the endpoint: this session is no longer expected.
     Forget(SessionId),
     /// Of a session.

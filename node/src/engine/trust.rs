@@ -244,6 +244,7 @@ pub(crate) mod tests {
             names: Names::default(),
             domain: "agency.example".into(),
             relays: Vec::new(),
+            turn: Vec::new(),
             keys: Vec::new(),
             desks: Vec::new(),
             revoked: Vec::new(),

@@ -182,6 +182,7 @@ fn page(domain: &str, root: u8, sequence: u64, next: Option<u8>) -> Vec<u8> {
         names: Names::default(),
         domain: domain.into(),
         relays: Vec::new(),
+        turn: Vec::new(),
         keys: Vec::new(),
         desks: Vec::new(),
         revoked: Vec::new(),

@@ -155,7 +155,8 @@ fn a_node_allocates_on_a_stock_server_and_two_ends_hear_each_other_through_it() 
         end.turn.grant(end.now(), server.grant()).unwrap();
         end.until("an allocation stands", |end| end.relayed().is_some());
     }
-    let ((index, relayed), (_, other_relayed)) = (one.relayed().unwrap(), other.relayed().unwrap());
+    let ((index, relayed), (other_index, other_relayed)) =
+        (one.relayed().unwrap(), other.relayed().unwrap());
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     let peer = stranger.local_addr().unwrap();
 
@@ -179,6 +180,10 @@ fn a_node_allocates_on_a_stock_server_and_two_ends_hear_each_other_through_it() 
         .unwrap();
     let (len, from) = stranger.recv_from(&mut buffer).unwrap();
     assert_eq!((&buffer[..len], from), (&b"hi"[..], relayed));
+    other.turn.permit(other.now(), relayed);
+    other.until("the other end lets it in", |end| {
+        end.turn.channel(other_index, relayed).is_some()
+    });
     let packet = one
         .turn
         .indication(index, other_relayed, b"relay to relay")

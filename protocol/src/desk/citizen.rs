@@ -5,6 +5,7 @@ use crate::documents::{Challenge, DeskId, TicketId};
 use crate::fault::{Code, Fault};
 use crate::limits;
 use crate::wire::citizen::{FromRelay, ToRelay};
+use crate::wire::grant::Grant;
 use crate::wire::work::{Slot, Work};
 
 /// Where the citizen stands.
@@ -35,6 +36,8 @@ pub enum Action {
     Work(Slot, u8),
     /// An officer was found.
     Matched,
+    /// What the node may use of the relay's TURN for this consultation.
+    Grant(Grant),
     /// Verify this invite, then call [`Citizen::took`] or [`Citizen::refuse`].
     Verify(Vec<u8>),
     /// The match ended: drop the session, wait again.
@@ -145,6 +148,13 @@ impl Citizen {
                 self.attempt = attempt;
                 self.state = State::Matched;
                 vec![Action::Matched]
+            }
+            FromRelay::Grant { ticket, grant }
+                if mine(&ticket)
+                    && matches!(self.state, State::Matched | State::Invited | State::Engaged)
+                    && grant.check().is_ok() =>
+            {
+                vec![Action::Grant(grant)]
             }
             FromRelay::Invite {
                 ticket,

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use crate::documents::{Challenge, DeskId, TicketId};
 use crate::fault::{Code, Fault};
 use crate::identity::PeerId;
+use crate::limits;
+use crate::wire::grant::Grant;
 use crate::wire::officer::{FromRelay, Status, ToRelay};
 
 /// An offer of the hub.
@@ -48,6 +50,10 @@ pub enum Action {
     Renewed(Bytes),
     /// Send an invite, then ask the person.
     Offer(Offer),
+    /// The guest of this ticket is reached here: let it in.
+    Guest(TicketId, Vec<String>),
+    /// What the node may use of the relay's TURN from now on.
+    Grant(Grant),
     /// The offer, or the ticket of the consultation, is over.
     Withdrawn(Code),
 }
@@ -149,6 +155,18 @@ impl Officer {
                 self.state = State::Offered(offer.clone());
                 Some(Action::Offer(offer))
             }
+            FromRelay::Addresses {
+                ticket, addresses, ..
+            } => {
+                let mine = match &self.state {
+                    State::Offered(offer) => offer.ticket == ticket,
+                    State::Engaged(engaged) => *engaged == ticket,
+                    State::Away | State::Free => false,
+                };
+                let bounded = addresses.len() <= limits::ADDRESSES_MAX;
+                (mine && bounded).then_some(Action::Guest(ticket, addresses))
+            }
+            FromRelay::Grant { grant } => grant.check().is_ok().then_some(Action::Grant(grant)),
             FromRelay::Withdrawn { ticket, code, .. } => match &self.state {
                 State::Offered(offer) if offer.ticket == ticket => {
                     self.state = State::Free;

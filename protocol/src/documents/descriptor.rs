@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, DeskId, Names};
+use super::server::Server;
 use super::{Document, days, lasts, secs, short};
 use crate::identity::{AgencyId, Hash, PeerId};
 use crate::limits;
@@ -46,6 +47,9 @@ pub struct Descriptor {
     pub domain: String,
     /// Its relays, as multiaddrs that end in `/p2p/<peer id>`.
     pub relays: Vec<String>,
+    /// Where its relays answer STUN and TURN: RFC 7065 URIs, [`limits::TURN_MAX`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turn: Vec<String>,
     /// Its keys by use.
     pub keys: Vec<UseKey>,
     /// Its desks.
@@ -73,6 +77,7 @@ impl Document for Descriptor {
         "names",
         "domain",
         "relays",
+        "turn",
         "keys",
         "desks",
         "revoked",
@@ -86,6 +91,7 @@ impl Document for Descriptor {
     fn check(&self) -> Result<(), &'static str> {
         let bounds = [
             (self.relays.len(), limits::RELAYS_MAX),
+            (self.turn.len(), limits::TURN_MAX),
             (self.keys.len(), limits::KEYS_MAX),
             (self.desks.len(), limits::DESKS_MAX),
             (self.revoked.len(), limits::REVOKED_MAX),
@@ -93,12 +99,15 @@ impl Document for Descriptor {
         if bounds.iter().any(|(len, most)| len > most) {
             return Err("a list over its bound");
         }
-        let texts = self.relays.iter().chain([&self.domain]);
+        let texts = self.relays.iter().chain(&self.turn).chain([&self.domain]);
         if !short(texts.chain(self.names.texts())) || !self.desks.iter().all(Desk::bounded) {
             return Err("a text or list over its bound");
         }
         if !self.relays.iter().all(|relay| names_peer(relay)) {
             return Err("a relay's address does not end in /p2p/ and a peer id");
+        }
+        if !self.turn.iter().all(|uri| Server::parse(uri).is_some()) {
+            return Err("an address of TURN that is no URI of RFC 7065");
         }
         let mut ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
         ids.sort_unstable();

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::documents::{Challenge, DeskId, TicketId};
 use crate::fault::Code;
+use crate::wire::grant::Grant;
 use crate::wire::work::{Slot, Work};
 
 /// The libp2p protocol of a citizen's desk stream.
@@ -25,6 +26,12 @@ pub enum ToRelay {
         /// The work that the relay asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Work>,
+    },
+    /// Here my media socket is reached from now on, as far as I know: `ip:port`,
+    /// [`ADDRESSES_MAX`](crate::limits::ADDRESSES_MAX) at most.
+    Addresses {
+        /// As servers showed them to me.
+        addresses: Vec<String>,
     },
     /// I no longer wait.
     Leave {
@@ -90,6 +97,13 @@ pub enum FromRelay {
         ticket: TicketId,
         /// Numbered from 1.
         attempt: u32,
+    },
+    /// With this your node may use the relay's TURN for this consultation.
+    Grant {
+        /// Your ticket.
+        ticket: TicketId,
+        /// The grant.
+        grant: Grant,
     },
     /// The officer's invite, passed on as it came.
     Invite {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::documents::{Challenge, DeskId, TicketId};
 use crate::fault::Code;
 use crate::identity::PeerId;
+use crate::wire::grant::Grant;
 
 /// The libp2p protocol of an officer's attend stream.
 pub const PROTOCOL: &str = "/suora/attend/1";
@@ -128,6 +129,21 @@ pub enum FromRelay {
         waited_ms: u64,
         /// How long the offer stands, in ms.
         expires_in_ms: u64,
+    },
+    /// Here the guest's media socket is reached from now on: let it in.
+    Addresses {
+        /// The ticket.
+        ticket: TicketId,
+        /// The attempt.
+        attempt: u32,
+        /// As its node told: `ip:port`, [`ADDRESSES_MAX`](crate::limits::ADDRESSES_MAX) at most.
+        addresses: Vec<String>,
+    },
+    /// With this your node may use the relay's TURN for your next consultation, or, while you are in
+    /// one, for this.
+    Grant {
+        /// The grant.
+        grant: Grant,
     },
     /// The offer, or the consultation's ticket, has ended.
     Withdrawn {

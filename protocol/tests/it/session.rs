@@ -76,6 +76,7 @@ impl Pair {
             names: Names::default(),
             domain: "agency.example".into(),
             relays: vec![],
+            turn: Vec::new(),
             keys: vec![UseKey {
                 id: "issuing-1".into(),
                 key: issuing.peer_id(),

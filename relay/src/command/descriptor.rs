@@ -1,6 +1,6 @@
 //! `suora-relay descriptor`: the page of `descriptor.toml`, signed by the root.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -55,6 +55,8 @@ pub struct Page {
     domain: String,
     sequence: u64,
     relays: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    turn: Vec<String>,
     #[serde(default)]
     revoked: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +156,7 @@ impl Page {
         host: IpAddr,
         port: u16,
         websocket: Option<u16>,
+        turn: Option<u16>,
         issuing: &Key,
         relay: &Key,
         pass: &Key,
@@ -170,10 +173,12 @@ impl Page {
             format!("/{family}/{host}/tcp/{port}/p2p/{peer}"),
         ];
         relays.extend(websocket.map(|port| format!("/{family}/{host}/tcp/{port}/ws/p2p/{peer}")));
+        let turn = turn.map(|port| format!("turn:{}?transport=udp", SocketAddr::new(host, port)));
         Ok(Self {
             domain: domain.into(),
             sequence: 1,
             relays,
+            turn: turn.into_iter().collect(),
             revoked: Vec::new(),
             next_root: None,
             names: names("--name", agency_names.iter().map(String::as_str), domain)?,
@@ -231,6 +236,7 @@ pub(super) fn sign(page: &Page, root: &Key, now: Timestamp) -> Result<Signed<Des
         names: page.names.clone(),
         domain: page.domain.clone(),
         relays: page.relays.clone(),
+        turn: page.turn.clone(),
         keys: keys.collect::<Result<_, Fault>>()?,
         desks: desks.collect(),
         revoked: page

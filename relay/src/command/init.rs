@@ -87,6 +87,7 @@ impl Init {
             self.host,
             self.control_port,
             self.websocket_port,
+            self.turn_port,
             &issuing_key,
             &relay_key,
             &pass_key,

@@ -49,6 +49,8 @@ pub struct Link {
     pub heard: Timestamp,
     /// The tickets whose owner is reached here.
     pub tickets: BTreeSet<TicketId>,
+    /// Where a citizen's media socket is reached, as its node told.
+    pub addresses: Vec<String>,
     pace: Pace,
 }
 
@@ -86,6 +88,7 @@ impl Hub {
             prefix,
             heard: now.utc,
             tickets: BTreeSet::new(),
+            addresses: Vec::new(),
             pace: Pace::default(),
         };
         self.links.insert(id, link);

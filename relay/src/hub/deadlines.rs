@@ -25,6 +25,8 @@ pub enum Due {
     OfficerRest(PeerId),
     /// The officer in consultation should be back.
     OfficerGrace(PeerId),
+    /// The officer's node gets the next grant.
+    Grant(PeerId),
     /// The credential ends.
     Credential(PeerId),
     /// A kept credential has ended so long ago that no clock can still be in doubt.
@@ -44,6 +46,7 @@ impl Due {
             Self::Rest(_) => "a ticket that rests",
             Self::OfficerRest(_) => "an officer who rests",
             Self::OfficerGrace(_) => "an officer to come back",
+            Self::Grant(_) => "a grant to be renewed",
             Self::Credential(_) => "a credential's end",
             Self::Enrolled(_) => "a kept credential to be forgotten",
             Self::Silence(_) => "a silent link",
@@ -114,6 +117,7 @@ impl Hub {
                     }
                 }
                 Due::OfficerGrace(peer) => self.officer_lost(now, peer),
+                Due::Grant(peer) => self.grant_due(now, peer),
                 Due::Credential(peer) => {
                     let fault = Fault::new(Code::Expired).with("the credential has ended");
                     self.dismiss(now, peer, &fault);

@@ -72,6 +72,8 @@ impl Hub {
         };
         self.say(officer_link, &offer);
         self.say(guest_link, &citizen::FromRelay::Matched { ticket, attempt });
+        self.introduce(id);
+        self.grant_guest(now, id, peer);
     }
 
     /// The officer took the offer.

@@ -13,6 +13,7 @@ use suora_protocol::wire::citizen;
 use suora_protocol::wire::officer::{FromRelay, Status, ToRelay};
 
 use super::deadlines::Due;
+use super::paths::Granted;
 use super::ticket::{Pause, State};
 use super::{Hub, LinkId};
 
@@ -63,6 +64,8 @@ pub struct Officer {
     pub last: Option<(TicketId, u32)>,
     /// The number of waiting people that was last told.
     pub told: u32,
+    /// What its node may use of the relay's TURN.
+    pub granted: Option<Granted>,
 }
 
 /// Whether words about an offer still reach it.
@@ -168,6 +171,7 @@ impl Hub {
             (None, _) => Engagement::Free,
         };
         let last = old.and_then(|old| old.last);
+        let granted = old.and_then(|old| old.granted);
         let free_since = old.map_or(now.utc, |old| old.free_since);
         self.forget_officer(peer);
         let officer = Officer {
@@ -181,6 +185,7 @@ impl Hub {
             listed: None,
             last,
             told: waiting,
+            granted,
         };
         self.officers.insert(peer, officer);
         self.lines
@@ -408,6 +413,7 @@ impl Hub {
             Due::Credential(peer),
             Due::OfficerRest(peer),
             Due::OfficerGrace(peer),
+            Due::Grant(peer),
         ] {
             self.deadlines.clear(due);
         }
@@ -418,6 +424,7 @@ impl Hub {
         let Some(officer) = self.officers.get_mut(&peer) else {
             return;
         };
+        self.ungranted.insert(peer);
         let free = officer.link.is_some()
             && officer.status == Status::Available
             && officer.engagement == Engagement::Free

@@ -136,6 +136,7 @@ impl Hub {
                 work,
                 ..
             } => self.join(now, link, peer, (desk, challenge, work)),
+            ToRelay::Addresses { addresses } => self.addresses(link, addresses),
             ToRelay::Leave { ticket } => self.end_by_guest(now, link, peer, ticket, Code::Left),
             ToRelay::Done { ticket, code } => self.end_by_guest(now, link, peer, ticket, code),
             ToRelay::Refused {

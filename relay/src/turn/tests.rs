@@ -19,13 +19,14 @@ use stun_types::message::{
 };
 use stun_types::prelude::*;
 use suora_protocol::time::{Now, Timestamp};
+use suora_protocol::wire::grant::Grant;
 
 use super::forward::{Drop, Verdict};
 use super::message::{self as wire, ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 use super::policy::{Network, Policy, Quotas};
 use super::table::{Client, Slot};
 use super::{Input, Output, Rules, Shared, Turn};
-use crate::grant::{Grant, Pair, Secret};
+use crate::grant::{Pair, Secret};
 
 const REALM: &str = "agency.example";
 const HOUR: Duration = Duration::from_secs(3_600);

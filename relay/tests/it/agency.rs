@@ -45,6 +45,7 @@ impl Agency {
             names: Names::default(),
             domain: "agency.example".into(),
             relays: Vec::new(),
+            turn: Vec::new(),
             keys: vec![UseKey {
                 id: "issuing-1".into(),
                 key: issuing.peer_id(),

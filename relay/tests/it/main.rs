@@ -14,6 +14,7 @@ mod issuing;
 mod model;
 mod offers;
 mod officers;
+mod paths;
 mod process;
 mod rig;
 mod rooted;

@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use suora_protocol::fault::Fault;
+use suora_protocol::wire::grant::Grant;
 use suora_relay::clock::Clock;
-use suora_relay::grant::{Grant, Pair, Secret};
+use suora_relay::grant::{Pair, Secret};
 use suora_relay::net::udp::{Settings, Shards};
 use suora_relay::turn::policy::{Policy, Quotas};
 use suora_relay::turn::{Rules, Shared};

@@ -62,6 +62,7 @@ fn page() -> Descriptor {
             "/ip4/192.0.2.1/tcp/1/p2p/{}",
             key(6).peer_id().to_text()
         )],
+        turn: Vec::new(),
         keys: vec![
             use_key("issuing", KeyUse::Issuing, issuing()),
             use_key("pass", KeyUse::Pass, pass()),

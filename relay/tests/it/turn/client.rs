@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use suora_relay::grant::Grant;
+use suora_protocol::wire::grant::Grant;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use turn_client_proto::api::{Transmit, TurnClientApi as _, TurnConfig, TurnEvent, TurnRecvRet};

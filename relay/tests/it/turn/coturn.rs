@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::{HERE, Server};
-use suora_relay::grant::Grant;
+use suora_protocol::wire::grant::Grant;
 
 /// Runs one of coturn's programs: whether it ended well, and what it said.
 async fn run(program: &str, arguments: &[&str]) -> (bool, String) {
@@ -31,7 +31,8 @@ async fn run(program: &str, arguments: &[&str]) -> (bool, String) {
             out.read_to_string(&mut said),
             err.read_to_string(&mut complained)
         );
-        (out.unwrap(), err.unwrap());
+        out.unwrap();
+        err.unwrap();
         child.wait().await.unwrap()
     };
     let ended = tokio::time::timeout(Duration::from_secs(60), both).await;
