@@ -407,6 +407,23 @@ impl Agency {
         self.relay_command(&arguments).await.map(drop)
     }
 
+    /// From its next start on the relay lends TURN, here on loopback, and its page lists it; all
+    /// desks hide addresses until the accept.
+    pub async fn lend(&self) -> Result<(), Failure> {
+        let port = free_port().map_err(|fault| fault.to_string())?;
+        let settings = self.dir().join("relay/relay.toml");
+        let text = std::fs::read_to_string(&settings).map_err(|error| error.to_string())?;
+        let turn = format!(
+            "[turn]\nudp = \"127.0.0.1:{port}\"\nports = [33000, 48999]\nprivate_peers = true\n"
+        );
+        std::fs::write(&settings, format!("{text}\n{turn}")).map_err(|error| error.to_string())?;
+        let listed = format!("turn = [\"turn:127.0.0.1:{port}?transport=udp\"]\nrevoked =");
+        self.change_page("revoked =", &listed).await?;
+        let [open, hidden] =
+            ["open", "after-accept"].map(|policy| format!("address_policy = \"{policy}\""));
+        self.change_page(&open, &hidden).await
+    }
+
     fn report_file(&self, name: &str) -> PathBuf {
         self.file(&format!("{name}.json"))
     }

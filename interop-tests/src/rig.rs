@@ -48,6 +48,8 @@ pub struct Plan<'a> {
     pub repeated: bool,
     /// Its copies come first.
     pub ahead: bool,
+    /// The relay lends its TURN, and the desk hides addresses until the accept.
+    pub relayed: bool,
     /// What is changed in the agency's page: this into that.
     pub page: Option<(&'a str, &'a str)>,
     /// Neither end records.
@@ -58,6 +60,9 @@ impl Rig {
     /// Starts all four; the officer attends before the citizen calls.
     pub async fn start(program: &Path, plan: Plan<'_>) -> Result<Self, Failure> {
         let agency = Agency::new(program).await?;
+        if plan.relayed {
+            agency.lend().await?;
+        }
         if let Some((from, to)) = plan.page {
             agency.change_page(from, to).await?;
         }

@@ -23,6 +23,7 @@ mod live;
 mod logs;
 mod playout;
 mod pq;
+mod relayed;
 mod repeater;
 mod requirements;
 mod setup;

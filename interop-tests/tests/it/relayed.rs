@@ -1,0 +1,77 @@
+//! A desk that hides addresses until the accept, with real programs: the two meet over the
+//! agency's relay, and talk directly once the officer accepted.
+
+use serde_json::Value;
+use suora_interop::peer::{Failure, Peer};
+use suora_interop::rig::{Plan, Rig, STEP};
+use suora_node::intent::Intent;
+
+use crate::program;
+
+const PLAN: Plan<'static> = Plan {
+    relay_faults: &[],
+    officer_faults: &[],
+    citizen_faults: &[],
+    officer: &[],
+    citizen: &[],
+    weather: None,
+    repeated: false,
+    ahead: false,
+    relayed: true,
+    page: None,
+    unrecorded: true,
+};
+
+/// The kind of the path at a stage.
+async fn kind(peer: &mut Peer, stage: &str) -> Result<String, Failure> {
+    let view = peer.stage(stage, STEP).await?;
+    Ok(view["path"]["kind"].as_str().unwrap_or("none").into())
+}
+
+/// Seconds of figures, of which the last is given.
+async fn figures(peer: &mut Peer, seconds: u32) -> Result<Value, Failure> {
+    let mut last = Value::Null;
+    for _ in 0..seconds {
+        let is = |view: &Value| view["view"] == "stats";
+        last = peer.until("figures", STEP, is).await?;
+    }
+    Ok(last)
+}
+
+// covers: SUORA-SET-016, SUORA-DSK-200, SUORA-DSK-202
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_hide_until_the_accept_meet_over_the_relay_and_talk_directly() {
+    let mut rig = Rig::start(program(), PLAN).await.unwrap();
+    for peer in [&mut rig.citizen, &mut rig.officer] {
+        assert_eq!(kind(peer, "warm").await.unwrap(), "relayed");
+    }
+    figures(&mut rig.citizen, 2).await.unwrap();
+    rig.officer.say(Intent::Accept).await.unwrap();
+    rig.both("accepted").await.unwrap();
+    rig.pictures().await.unwrap();
+    figures(&mut rig.citizen, 2).await.unwrap();
+    // from now on the relay is not needed
+    rig.relay.kill().await.unwrap();
+    let before = figures(&mut rig.citizen, 2).await.unwrap();
+    assert!(before["fps"].as_f64() > Some(20.0), "{before}");
+    rig.citizen.say(Intent::HangUp).await.unwrap();
+    // the officer's node waits for its relay
+    rig.citizen.process.exit(STEP).await.unwrap();
+    let report = rig.citizen.report().unwrap();
+    assert_eq!(report["outcome"], "completed");
+    assert_eq!(report["path"]["kind"], "direct", "{}", report["path"]);
+    let made_up = report["audio"]["received"]["concealed_ms"].as_f64();
+    assert!(made_up < Some(200.0), "{made_up:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_hidden_the_relay_carries_nothing() {
+    let plan = Plan {
+        page: Some(("after-accept", "open")),
+        ..PLAN
+    };
+    let mut rig = Rig::start(program(), plan).await.unwrap();
+    for peer in [&mut rig.citizen, &mut rig.officer] {
+        assert_eq!(kind(peer, "warm").await.unwrap(), "direct");
+    }
+}
