@@ -237,7 +237,7 @@ async fn the_program_serves_it_where_the_settings_say_so() {
     let agency = rig::Agency::with(&["--turn-port".as_ref(), text.as_ref()]);
     let settings = agency.path("relay/relay.toml");
     let toml = std::fs::read_to_string(&settings).unwrap();
-    std::fs::write(&settings, toml.replace("49152, 65535", "20000, 32000")).unwrap();
+    std::fs::write(&settings, toml.replace("49152, 65535", "33000, 48999")).unwrap();
     let relay = agency.serve();
     let secret = std::fs::read_to_string(agency.path("relay/turn.secret")).unwrap();
     let secret = Secret::read(&secret).unwrap();
