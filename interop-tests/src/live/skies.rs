@@ -178,6 +178,7 @@ pub fn all() -> Vec<Sky> {
                 .losing(Loss::Random(0.01))
                 .narrow(300_000),
             &[
+                (LongestGap, "≤ 1000"),
                 (Pictures, "≥ 15"),
                 (Concealed, "≤ 0.3"),
                 (Stoi, "≥ 0.95"),
@@ -212,7 +213,8 @@ pub fn all() -> Vec<Sky> {
                 (Concealed, "≤ 0.5"),
                 (MouthToEar, "≤ 250"),
                 (Stoi, "≥ 0.95"),
-                (Lost, "0"),
+                // a quarter of the way is left at once: what waits before it is 100 ms of sound
+                (Lost, "≤ 250"),
             ],
         ),
         sky(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use suora_interop::weather::day::minute;
+use suora_interop::weather::day::{self, minute};
 use suora_interop::weather::line::{Loss, Weather};
 use suora_interop::weather::table::{self, Controller, Row, Scene};
 
@@ -66,6 +66,21 @@ fn sound_comes_back_with_the_wire_and_a_window_that_never_moves_does_not_let_it(
 fn pictures_give_way_to_sound_when_the_wire_becomes_narrow_and_come_back() {
     for row in rows(table::capacity_step, Controller::Ours) {
         assert!(row.holds(0), "{row}");
+    }
+}
+
+#[test]
+fn the_rows_of_single_faults_and_of_ordinary_days_hold() {
+    for scene in [
+        table::two_percent,
+        table::large_frames,
+        table::first_keyframe,
+        day::narrow,
+        day::wireless,
+    ] {
+        for row in rows(scene, Controller::Ours) {
+            assert!(row.holds(0), "{row}");
+        }
     }
 }
 
