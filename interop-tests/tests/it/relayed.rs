@@ -42,10 +42,14 @@ async fn figures(peer: &mut Peer, seconds: u32) -> Result<Value, Failure> {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_hide_until_the_accept_meet_over_the_relay_and_talk_directly() {
     let mut rig = Rig::start(program(), PLAN).await.unwrap();
+    // an end names the path once it knows whose the other's address is
     for peer in [&mut rig.citizen, &mut rig.officer] {
-        assert_eq!(kind(peer, "warm").await.unwrap(), "relayed");
+        peer.stage("warm", STEP).await.unwrap();
+        let relayed = |view: &Value| view["view"] == "stats" && view["relayed"] == true;
+        peer.until("the relay", STEP, relayed).await.unwrap();
     }
-    figures(&mut rig.citizen, 2).await.unwrap();
+    let still = figures(&mut rig.citizen, 2).await.unwrap();
+    assert_eq!(still["relayed"], true, "{still}");
     rig.officer.say(Intent::Accept).await.unwrap();
     rig.both("accepted").await.unwrap();
     rig.pictures().await.unwrap();
