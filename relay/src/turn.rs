@@ -29,7 +29,7 @@ use suora_protocol::time::Now;
 
 use crate::grant::Secret;
 use figures::Figures;
-use forward::Verdict;
+use forward::{Forward, Verdict};
 use pairs::Pairs;
 use policy::{Policy, Quotas};
 use strangers::Strangers;
@@ -137,14 +137,19 @@ impl Turn {
         self.table.len()
     }
 
-    /// Judges a packet of a client.
-    pub fn client_packet(&mut self, now: Instant, client: Client, packet: &[u8]) -> Verdict {
-        let rules = forward::Rules {
+    fn forward(&mut self, now: Instant) -> Forward<'_> {
+        Forward {
+            table: &mut self.table,
             policy: &self.rules.policy,
             quotas: &self.rules.quotas,
-        };
-        let (table, indications) = (&mut self.table, &mut self.indications);
-        forward::from_client(table, rules, indications, now, client, packet)
+            indications: &mut self.indications,
+            now,
+        }
+    }
+
+    /// Judges a packet of a client.
+    pub fn client_packet(&mut self, now: Instant, client: Client, packet: &[u8]) -> Verdict {
+        self.forward(now).client_packet(client, packet)
     }
 
     /// Judges a packet of so many bytes that came to an allocation's socket.
@@ -155,12 +160,7 @@ impl Turn {
         peer: SocketAddr,
         len: usize,
     ) -> Verdict {
-        let rules = forward::Rules {
-            policy: &self.rules.policy,
-            quotas: &self.rules.quotas,
-        };
-        let (table, indications) = (&mut self.table, &mut self.indications);
-        forward::from_peer(table, rules, indications, now, slot, peer, len)
+        self.forward(now).peer_packet(slot, peer, len)
     }
 
     /// Takes an input.

@@ -10,7 +10,8 @@ use stun_types::attribute::XorSocketAddr;
 use stun_types::message::Message;
 
 use super::message::{self, DATA, DONT_FRAGMENT, XOR_PEER_ADDRESS};
-use super::policy::{Place, Policy, Quotas};
+use super::pairs::Common;
+use super::policy::{Bucket, Place, Policy, Quotas};
 use super::table::{Client, Slot, Table};
 
 /// Why a packet goes nowhere.
@@ -104,68 +105,140 @@ pub enum Verdict {
     Nowhere(Drop),
 }
 
-/// What a verdict looks at beside the table.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
+/// What judges packets: the table of a shard, and what it looks at beside it.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    /// The shard's allocations.
+    pub table: &'a mut Table,
     /// Who may be a peer.
     pub policy: &'a Policy,
     /// How much.
     pub quotas: &'a Quotas,
+    /// The number of the last Data indication.
+    pub indications: &'a mut u128,
+    /// The moment.
+    pub now: Instant,
 }
 
-/// Judges a packet of a client.
-pub fn from_client(
-    table: &mut Table,
-    rules: Rules<'_>,
-    indications: &mut u128,
-    now: Instant,
-    client: Client,
-    packet: &[u8],
-) -> Verdict {
-    let judged = match packet {
-        [0x40..=0x7f, ..] => channel_data(table, rules, indications, now, client, packet),
-        [0x00, 0x16, ..] => send_indication(table, rules, indications, now, client, packet),
-        [0x00..=0x3f, ..] => return Verdict::Request,
-        _ => Err(Drop::Form),
-    };
-    judged.unwrap_or_else(Verdict::Nowhere)
-}
-
-fn channel_data(
-    table: &mut Table,
-    rules: Rules<'_>,
-    indications: &mut u128,
-    now: Instant,
-    client: Client,
-    packet: &[u8],
-) -> Result<Verdict, Drop> {
-    let [a, b, c, d, data @ ..] = packet else {
-        return Err(Drop::Form);
-    };
-    let channel = u16::from_be_bytes([*a, *b]);
-    let len = usize::from(u16::from_be_bytes([*c, *d]));
-    // over UDP there may be padding or not
-    if data.len() < len {
-        return Err(Drop::Form);
+impl Forward<'_> {
+    /// Judges a packet of a client.
+    pub fn client_packet(mut self, client: Client, packet: &[u8]) -> Verdict {
+        let judged = match packet {
+            [0x40..=0x7f, ..] => self.channel_data(client, packet),
+            [0x00, 0x16, ..] => self.send_indication(client, packet),
+            [0x00..=0x3f, ..] => return Verdict::Request,
+            _ => Err(Drop::Form),
+        };
+        judged.unwrap_or_else(Verdict::Nowhere)
     }
-    let (slot, allocation) = table.of(&client).ok_or(Drop::NoAllocation)?;
-    let to = allocation.peer_of(channel, now).ok_or(Drop::NoChannel)?;
-    send(table, rules, indications, now, (slot, to), 4..4 + len)
+
+    /// Judges a packet of so many bytes that came to an allocation's socket.
+    pub fn peer_packet(mut self, slot: Slot, peer: SocketAddr, len: usize) -> Verdict {
+        let judged = self.receive(slot, peer, len);
+        judged.unwrap_or_else(Verdict::Nowhere)
+    }
+
+    fn channel_data(&mut self, client: Client, packet: &[u8]) -> Result<Verdict, Drop> {
+        let [a, b, c, d, data @ ..] = packet else {
+            return Err(Drop::Form);
+        };
+        let channel = u16::from_be_bytes([*a, *b]);
+        let len = usize::from(u16::from_be_bytes([*c, *d]));
+        // over UDP there may be padding or not
+        if data.len() < len {
+            return Err(Drop::Form);
+        }
+        let (slot, allocation) = self.table.of(&client).ok_or(Drop::NoAllocation)?;
+        let to = allocation.peer_of(channel, self.now);
+        self.send(slot, to.ok_or(Drop::NoChannel)?, 4..4 + len)
+    }
+
+    fn send_indication(&mut self, client: Client, packet: &[u8]) -> Result<Verdict, Drop> {
+        // who has no allocation costs nothing
+        let slot = self.table.slot_of(&client).ok_or(Drop::NoAllocation)?;
+        let message = message::read(packet).ok_or(Drop::Form)?;
+        let (to, bytes) = send_parts(&message).ok_or(Drop::Form)?;
+        self.send(slot, to, bytes)
+    }
+
+    fn send(&mut self, slot: Slot, to: SocketAddr, bytes: Range<usize>) -> Result<Verdict, Drop> {
+        let allocation = self.table.get(slot).ok_or(Drop::NoAllocation)?;
+        if self.now >= allocation.until || !allocation.stands {
+            return Err(Drop::NoAllocation);
+        }
+        let place = self.policy.judge(to).map_err(|_| Drop::Peer)?;
+        let permission = allocation.permission(to.ip(), self.now);
+        let permission = permission.ok_or(Drop::NoPermission)?;
+        let len = bytes.len();
+        if place == Place::Outside && !permission.take(len) {
+            return Err(Drop::Unanswered);
+        }
+        within(
+            &mut allocation.sends,
+            &allocation.common,
+            self.quotas,
+            self.now,
+            len,
+        )?;
+        match place {
+            Place::Outside => Ok(Verdict::ToPeer { slot, to, bytes }),
+            Place::Relayed => {
+                let from = allocation.relayed;
+                let route = allocation.common.route(from, to, self.now);
+                let (client, channel) = route.ok_or(Drop::NoPermission)?;
+                let head = head(from, channel, len, self.indications).ok_or(Drop::Form)?;
+                Ok(Verdict::ToClient {
+                    client,
+                    head,
+                    bytes,
+                })
+            }
+        }
+    }
+
+    fn receive(&mut self, slot: Slot, peer: SocketAddr, len: usize) -> Result<Verdict, Drop> {
+        let allocation = self.table.get(slot).ok_or(Drop::NoAllocation)?;
+        if self.now >= allocation.until {
+            return Err(Drop::NoAllocation);
+        }
+        let permission = allocation.permission(peer.ip(), self.now);
+        let permission = permission.ok_or(Drop::NoPermission)?;
+        // what comes from a relayed address comes in memory, and from its own pair only
+        if self.policy.is_own(peer.ip()) && self.policy.judge(peer) != Ok(Place::Outside) {
+            return Err(Drop::Peer);
+        }
+        permission.answered = true;
+        within(
+            &mut allocation.receives,
+            &allocation.common,
+            self.quotas,
+            self.now,
+            len,
+        )?;
+        let channel = allocation.channel_of(peer, self.now);
+        let head = head(peer, channel, len, self.indications).ok_or(Drop::Form)?;
+        Ok(Verdict::ToClient {
+            client: allocation.client,
+            head,
+            bytes: 0..len,
+        })
+    }
 }
 
-fn send_indication(
-    table: &mut Table,
-    rules: Rules<'_>,
-    indications: &mut u128,
+/// Takes so many bytes from an allocation's rate and from its pair's.
+fn within(
+    rate: &mut Bucket,
+    common: &Common,
+    quotas: &Quotas,
     now: Instant,
-    client: Client,
-    packet: &[u8],
-) -> Result<Verdict, Drop> {
-    // who has no allocation costs nothing
-    let slot = table.slot_of(&client).ok_or(Drop::NoAllocation)?;
-    let message = message::read(packet).ok_or(Drop::Form)?;
-    let (to, bytes) = send_parts(&message).ok_or(Drop::Form)?;
-    send(table, rules, indications, now, (slot, to), bytes)
+    len: usize,
+) -> Result<(), Drop> {
+    let amount = u64::try_from(len).unwrap_or(u64::MAX);
+    if rate.take(now, amount) && common.take(amount, quotas.bytes) {
+        Ok(())
+    } else {
+        Err(Drop::Quota)
+    }
 }
 
 /// The peer of a Send indication, and where its data lies.
@@ -190,45 +263,6 @@ fn send_parts(message: &Message<'_>) -> Option<(SocketAddr, Range<usize>)> {
     Some((to?, data?))
 }
 
-fn send(
-    table: &mut Table,
-    rules: Rules<'_>,
-    indications: &mut u128,
-    now: Instant,
-    (slot, to): (Slot, SocketAddr),
-    bytes: Range<usize>,
-) -> Result<Verdict, Drop> {
-    let allocation = table.get(slot).ok_or(Drop::NoAllocation)?;
-    if now >= allocation.until || !allocation.stands {
-        return Err(Drop::NoAllocation);
-    }
-    let place = rules.policy.judge(to).map_err(|_| Drop::Peer)?;
-    let permission = allocation.permission(to.ip(), now);
-    let permission = permission.ok_or(Drop::NoPermission)?;
-    let len = bytes.len();
-    if place == Place::Outside && !permission.take(len) {
-        return Err(Drop::Unanswered);
-    }
-    let amount = u64::try_from(len).unwrap_or(u64::MAX);
-    if !(allocation.sends.take(now, amount) && allocation.common.take(amount, rules.quotas.bytes)) {
-        return Err(Drop::Quota);
-    }
-    match place {
-        Place::Outside => Ok(Verdict::ToPeer { slot, to, bytes }),
-        Place::Relayed => {
-            let from = allocation.relayed;
-            let route = allocation.common.route(from, to, now);
-            let (client, channel) = route.ok_or(Drop::NoPermission)?;
-            let head = head(from, channel, len, indications).ok_or(Drop::Form)?;
-            Ok(Verdict::ToClient {
-                client,
-                head,
-                bytes,
-            })
-        }
-    }
-}
-
 fn head(
     peer: SocketAddr,
     channel: Option<u16>,
@@ -242,52 +276,4 @@ fn head(
             Head::indication(peer, len, *indications)
         }
     }
-}
-
-/// Judges a packet that came to an allocation's socket.
-pub fn from_peer(
-    table: &mut Table,
-    rules: Rules<'_>,
-    indications: &mut u128,
-    now: Instant,
-    slot: Slot,
-    peer: SocketAddr,
-    len: usize,
-) -> Verdict {
-    let judged = receive(table, rules, indications, now, (slot, peer), len);
-    judged.unwrap_or_else(Verdict::Nowhere)
-}
-
-fn receive(
-    table: &mut Table,
-    rules: Rules<'_>,
-    indications: &mut u128,
-    now: Instant,
-    (slot, peer): (Slot, SocketAddr),
-    len: usize,
-) -> Result<Verdict, Drop> {
-    let allocation = table.get(slot).ok_or(Drop::NoAllocation)?;
-    if now >= allocation.until {
-        return Err(Drop::NoAllocation);
-    }
-    let permission = allocation.permission(peer.ip(), now);
-    let permission = permission.ok_or(Drop::NoPermission)?;
-    // what comes from a relayed address comes in memory, and from its own pair only
-    if rules.policy.is_own(peer.ip()) && rules.policy.judge(peer) != Ok(Place::Outside) {
-        return Err(Drop::Peer);
-    }
-    permission.answered = true;
-    let amount = u64::try_from(len).unwrap_or(u64::MAX);
-    if !(allocation.receives.take(now, amount)
-        && allocation.common.take(amount, rules.quotas.bytes))
-    {
-        return Err(Drop::Quota);
-    }
-    let channel = allocation.channel_of(peer, now);
-    let head = head(peer, channel, len, indications).ok_or(Drop::Form)?;
-    Ok(Verdict::ToClient {
-        client: allocation.client,
-        head,
-        bytes: 0..len,
-    })
 }
