@@ -84,6 +84,11 @@ pub fn threads(pid: u32) -> Result<Threads, Failure> {
     Ok(threads)
 }
 
+/// Seconds of CPU that all threads of a process used so far.
+pub fn seconds(pid: u32) -> Result<f64, Failure> {
+    Ok(threads(pid)?.values().map(|(_, seconds)| seconds).sum())
+}
+
 /// The name of a thread, and its seconds: the first number of `schedstat`, in nanoseconds
 /// (Documentation/scheduler/sched-stats of Linux). Clock ticks, as in `stat`, are too coarse for a
 /// thread that works for less than one at a time.

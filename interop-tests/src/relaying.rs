@@ -23,6 +23,7 @@ use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, setsockopt, sockopt,
 };
 
+use crate::cpu;
 use subject::{Running, Subject};
 
 /// Clients, each with an allocation and a channel to the one peer.
@@ -127,17 +128,6 @@ fn pin(pid: u32, core: usize) -> Result<(), String> {
     }
 }
 
-/// Seconds of CPU of a process so far.
-fn cpu(pid: u32) -> Result<f64, String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(text)?;
-    let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = behind.split_whitespace().skip(11).take(2);
-    Ok(ticks
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum::<f64>()
-        / 100.0)
-}
-
 /// Loads for a while; packets a second at most.
 fn load(flows: &[client::Flow], load: Load, cut: bool, limit: Option<f64>, time: Duration) -> u64 {
     let data = vec![7; load.size];
@@ -187,7 +177,7 @@ fn measure(
     let cut = !running.subject.is_offloading();
     let warm = Duration::from_millis(200);
     load(&running.flows, what, cut, limit, warm);
-    let (drops, used, began) = (sink.drops()?, cpu(running.pid)?, Instant::now());
+    let (drops, used, began) = (sink.drops()?, cpu::seconds(running.pid)?, Instant::now());
     let offered = load(
         &running.flows,
         what,
@@ -196,7 +186,7 @@ fn measure(
         Duration::from_secs_f64(seconds),
     );
     let took = began.elapsed().as_secs_f64();
-    let (drops, used) = (sink.drops()? - drops, cpu(running.pid)? - used);
+    let (drops, used) = (sink.drops()? - drops, cpu::seconds(running.pid)? - used);
     Ok(Figure {
         offered: offered as f64 / took,
         delivered: drops as f64 / took,
