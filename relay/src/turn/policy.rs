@@ -284,15 +284,9 @@ mod tests {
 
     fn policy() -> Policy {
         Policy {
-            own: vec!["203.0.113.8".parse().unwrap()],
-            external: vec![
-                "203.0.113.7".parse().unwrap(),
-                "2001:db8::7".parse().unwrap(),
-            ],
             services: vec![443, 4_433, 8_080],
-            networks: vec![Network::parse("198.51.100.0/24").unwrap()],
             ports: (49_152, 65_535),
-            private: false,
+            ..crate::turn::tests::policy()
         }
     }
 

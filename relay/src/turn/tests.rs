@@ -54,7 +54,7 @@ struct Relay {
     opened: Vec<SocketAddr>,
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         own: vec!["203.0.113.8".parse().unwrap()],
         external: vec![
@@ -217,6 +217,30 @@ fn key(grant: &Grant) -> MessageIntegrityCredentials {
     LongTermKeyCredentials::new(user, password, grant.realm.clone()).into()
 }
 
+/// Says whose request it is.
+fn name(message: &mut MessageWriteVec, grant: &Grant) {
+    let (user, realm, nonce) = (
+        Username::new(&grant.user).unwrap(),
+        Realm::new(&grant.realm).unwrap(),
+        Nonce::new(&grant.nonce).unwrap(),
+    );
+    message.add_attribute(&user).unwrap();
+    message.add_attribute(&realm).unwrap();
+    message.add_attribute(&nonce).unwrap();
+}
+
+/// Says which password algorithms were offered, and which is chosen.
+fn choose(
+    message: &mut MessageWriteVec,
+    offered: &[PasswordAlgorithmValue],
+    chosen: PasswordAlgorithmValue,
+) {
+    let offered = PasswordAlgorithms::new(offered);
+    message.add_attribute(&offered).unwrap();
+    let chosen = PasswordAlgorithm::new(chosen);
+    message.add_attribute(&chosen).unwrap();
+}
+
 fn request(grant: &Grant, method: u16, id: u128, attributes: &Attributes, way: Way) -> Vec<u8> {
     let kind = MessageType::from_class_method(MessageClass::Request, Method::new(method));
     let mut message = Message::builder(kind, TransactionId::from(id), MessageWriteVec::new());
@@ -225,27 +249,14 @@ fn request(grant: &Grant, method: u16, id: u128, attributes: &Attributes, way: W
         message.add_attribute(&raw).unwrap();
     }
     if way != Way::Nothing {
-        message
-            .add_attribute(&Username::new(&grant.user).unwrap())
-            .unwrap();
-        message
-            .add_attribute(&Realm::new(&grant.realm).unwrap())
-            .unwrap();
-        message
-            .add_attribute(&Nonce::new(&grant.nonce).unwrap())
-            .unwrap();
+        name(&mut message, grant);
     }
     let algorithm = match way {
         Way::Nothing => return message.finish(),
         Way::Sha1 => IntegrityAlgorithm::Sha1,
         Way::Sha256 => {
             let both = [PasswordAlgorithmValue::SHA256, PasswordAlgorithmValue::MD5];
-            message
-                .add_attribute(&PasswordAlgorithms::new(&both))
-                .unwrap();
-            message
-                .add_attribute(&PasswordAlgorithm::new(both[0]))
-                .unwrap();
+            choose(&mut message, &both, both[0]);
             IntegrityAlgorithm::Sha256
         }
     };

@@ -164,21 +164,8 @@ fn a_weaker_algorithm_cannot_be_slipped_in() {
         let mut message = Message::builder(kind, 1.into(), MessageWriteVec::new());
         let transport = RawAttribute::new(AttributeType::new(wire::REQUESTED_TRANSPORT), &UDP);
         message.add_attribute(&transport).unwrap();
-        message
-            .add_attribute(&Username::new(&grant.user).unwrap())
-            .unwrap();
-        message
-            .add_attribute(&Realm::new(&grant.realm).unwrap())
-            .unwrap();
-        message
-            .add_attribute(&Nonce::new(&grant.nonce).unwrap())
-            .unwrap();
-        message
-            .add_attribute(&PasswordAlgorithms::new(offered))
-            .unwrap();
-        message
-            .add_attribute(&PasswordAlgorithm::new(chosen))
-            .unwrap();
+        name(&mut message, &grant);
+        choose(&mut message, offered, chosen);
         message
             .add_message_integrity(&key(&grant), integrity)
             .unwrap();
